@@ -1,0 +1,1 @@
+"""Parse, call, print: one module a verb, no logic."""

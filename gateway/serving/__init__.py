@@ -1,0 +1,1 @@
+"""Take a request its way: match, decide, call, observe."""

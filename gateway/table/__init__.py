@@ -1,0 +1,1 @@
+"""Read, validate, match and edit routing.yaml; pure but for reading the file."""

@@ -1,0 +1,1 @@
+"""Show the migration: the admin listener, the merged OpenAPI description and its page."""
