@@ -1,0 +1,216 @@
+"""Host an ASGI app in this process, as a server would: lifespan, state, root path, requests.
+
+The app sees what it would see under a server: its lifespan runs once in a task of its own, every
+request gets a shallow copy of the lifespan's state, and ``root_path`` stands in front of the path
+(https://asgi.readthedocs.io/en/stable/specs/www.html). Exceptions of the app propagate as they come.
+This module decides nothing about which route answers; :mod:`gateway.backends.dispatch` shortens the way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from gateway.backends.base import Health
+from gateway.errors import BackendError
+
+if TYPE_CHECKING:
+    from gateway.backends.base import AsgiApp, Message, Receive, Scope, Send
+    from gateway.table.inventory import NewRoute
+
+logger = logging.getLogger("gateway.new")
+
+_ASGI_VERSION = {"version": "3.0", "spec_version": "2.0"}
+
+
+class Lifespan:
+    """Run one app's lifespan protocol; ``state`` is what the app left there for its requests.
+
+    Protocol: https://asgi.readthedocs.io/en/stable/specs/lifespan.html. An app that raises before it
+    has answered the first message does not support lifespans, which is fine.
+    """
+
+    def __init__(self, app: AsgiApp, name: str) -> None:
+        self.state: dict[str, Any] = {}
+        self._app = app
+        self._name = name
+        self._task: asyncio.Task[None] | None = None
+        self._inbox: asyncio.Queue[Message] = asyncio.Queue()
+        self._started = asyncio.Event()
+        self._failure: str | None = None
+        self._exception: BaseException | None = None
+        self._is_supported = True
+
+    async def start(self) -> None:
+        """Run the app's startup; raise :class:`BackendError` with the app's message when it fails."""
+        self._inbox.put_nowait({"type": "lifespan.startup"})
+        self._task = asyncio.create_task(self._run(), name=f"lifespan of {self._name}")
+        try:
+            await self._started.wait()
+        except asyncio.CancelledError:
+            self._task.cancel()
+            raise
+        if self._failure is not None:
+            await asyncio.wait((self._task,))
+            detail = _last_line(self._failure) or _describe(self._exception)
+            raise BackendError(self._name, f"its startup failed: {detail}") from self._exception
+
+    async def stop(self, grace_s: float) -> None:
+        """Run the app's shutdown, for at most ``grace_s`` seconds; log its failure, raise nothing."""
+        task = self._task
+        if task is None:
+            return
+        self._task = None
+        if self._is_supported and not task.done():
+            self._inbox.put_nowait({"type": "lifespan.shutdown"})
+            await asyncio.wait((task,), timeout=max(0.0, grace_s))
+            if not task.done():
+                logger.error(
+                    "%s: its shutdown took longer than %.1f s and was cancelled", self._name, grace_s
+                )
+        if not task.done():
+            task.cancel()
+            await asyncio.wait((task,), timeout=1.0)
+        if self._failure is not None:
+            logger.error("%s: its shutdown failed: %s", self._name, self._failure.strip())
+
+    async def _run(self) -> None:
+        scope: Scope = {"type": "lifespan", "asgi": dict(_ASGI_VERSION), "state": self.state}
+        try:
+            await self._app(scope, self._inbox.get, self._take)
+        except (
+            BaseException
+        ) as exc:  # a lifespan may raise anything, SystemExit included; none may end the worker
+            self._exception = exc
+            if not self._started.is_set():
+                self._is_supported = False
+                logger.debug("%s: does not support the lifespan protocol (%r)", self._name, exc)
+            elif self._failure is None and not isinstance(exc, asyncio.CancelledError):
+                self._failure = _describe(exc)
+        finally:
+            self._started.set()
+
+    async def _take(self, message: Message) -> None:
+        kind = message["type"]
+        if kind.endswith(".failed"):
+            self._failure = str(message.get("message") or "") or "without a message"
+        if kind in ("lifespan.startup.complete", "lifespan.startup.failed"):
+            self._started.set()
+        elif kind not in ("lifespan.shutdown.complete", "lifespan.shutdown.failed"):
+            raise ValueError(f"{kind!r} is no message of the lifespan protocol")
+
+
+class AsgiBackend:
+    """Be an in-process ASGI app as a :class:`~gateway.backends.base.Backend`.
+
+    ``root_path`` is the prefix (``/api``, no trailing slash) under which the app believes it is
+    mounted. Requests may come before :meth:`start`, without lifespan state then, as under a server
+    that knows no lifespans.
+    """
+
+    def __init__(self, app: AsgiApp, *, root_path: str = "", name: str = "new") -> None:
+        self.name = name
+        self.app = app
+        self.root_path = root_path.rstrip("/")
+        self._raw_root_path = quote(self.root_path).encode("ascii")
+        self._lifespan: Lifespan | None = None
+        self._state: dict[str, Any] = {}
+        self._active = 0
+        self._idle: asyncio.Event | None = None
+        self._is_stopped = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request or websocket; the app's exceptions propagate."""
+        scope["state"] = self._state.copy()
+        if self.root_path:
+            self._apply_root_path(scope)
+        self._active += 1
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            self._active -= 1
+            if self._idle is not None and not self._active:
+                self._idle.set()
+
+    def for_route(self, new_route: NewRoute) -> AsgiApp:
+        """Return the shortest way to ``new_route`` that gives the app's own answer."""
+        return self
+
+    async def start(self) -> None:
+        """Run the app's startup; raise :class:`BackendError` when the app says that it failed."""
+        lifespan = Lifespan(self.app, self.name)
+        await lifespan.start()
+        self._lifespan = lifespan
+        self._state = lifespan.state
+        self._is_stopped = False
+
+    async def stop(self, grace_s: float) -> None:
+        """Wait for the requests under way, then run the app's shutdown, within ``grace_s`` seconds."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + grace_s
+        self._is_stopped = True
+        if self._active:
+            self._idle = asyncio.Event()
+            try:
+                await asyncio.wait_for(self._idle.wait(), grace_s)
+            except TimeoutError:
+                logger.warning("%s: %d requests were still under way at shutdown", self.name, self._active)
+            finally:
+                self._idle = None
+        lifespan, self._lifespan = self._lifespan, None
+        if lifespan is not None:
+            await lifespan.stop(deadline - loop.time())
+
+    def health(self) -> Health:
+        """Return whether the app runs, and how many requests are under way."""
+        return Health(
+            is_ok=not self._is_stopped,
+            reason="stopped" if self._is_stopped else "",
+            facts={"active": self._active},
+        )
+
+    def _apply_root_path(self, scope: Scope) -> None:
+        """Put the root path between the server's own root path and the rest, as ASGI says."""
+        outer = scope.get("root_path", "")
+        path = scope["path"]
+        if outer and path.startswith(outer):
+            raw_outer = quote(outer).encode("ascii")
+            scope["path"] = outer + self.root_path + path[len(outer) :]
+        else:
+            raw_outer = b""
+            scope["path"] = self.root_path + path
+        raw_path = scope.get("raw_path")
+        if raw_path is not None and raw_path.startswith(raw_outer):
+            scope["raw_path"] = raw_outer + self._raw_root_path + raw_path[len(raw_outer) :]
+        scope["root_path"] = outer + self.root_path
+
+
+def answer_head(app: AsgiApp) -> AsgiApp:
+    """Return ``app`` with HEAD answered as GET: same status and headers, no body (RFC 9110, 9.3.2)."""
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await app(scope, receive, send)
+            return
+
+        async def send_without_body(message: Message) -> None:
+            if message["type"] == "http.response.body" and message.get("body"):
+                message = {**message, "body": b""}
+            await send(message)
+
+        scope["method"] = "GET"
+        await app(scope, receive, send_without_body)
+
+    return answer
+
+
+def _last_line(message: str) -> str:
+    """Return what a traceback ends with; any other message as it is."""
+    message = message.strip()
+    return message.rsplit("\n", 1)[-1] if message.startswith("Traceback") else message
+
+
+def _describe(exc: BaseException | None) -> str:
+    return f"{type(exc).__name__}: {exc}" if exc is not None else "no reason given"
