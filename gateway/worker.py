@@ -1,0 +1,213 @@
+"""Be one worker process: hear the supervisor, import both apps, serve until told to stop.
+
+The heavy imports come late, inside :func:`_serve`, so that a worker hears orders, and can report why it
+failed, from its first milliseconds. A worker whose control socket closes has lost its supervisor: it drains
+and goes, so that nothing is left behind.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import faulthandler
+import logging
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from gateway.control import DEFAULT_APP, START_FAILED, LineBuffer, Message, encode
+from gateway.errors import GatewayError
+from gateway.journal import configure_journal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+KEEP_ALIVE_S = 65
+"""How long an idle connection is kept: longer than common load balancers' 60 s, who must close first."""
+
+LAST_RESORT_S = 0.8
+"""How long after the grace the process ends, whatever still runs in it."""
+
+logger = logging.getLogger("gateway.worker")
+
+
+class Control:
+    """Be the worker's end of the control channel.
+
+    Orders are read by a thread of its own, so that a worker whose event loop is stuck, or whose import hangs,
+    still notices that it should go.
+    """
+
+    def __init__(self, connection: socket.socket, grace_s: float) -> None:
+        connection.setblocking(False)
+        self._connection = connection
+        self._grace_s = grace_s
+        self._lock = threading.Lock()
+        self._deliver: Callable[[Message], None] | None = None
+        self._waiting: list[Message] = []
+        threading.Thread(target=self._read, name="gateway-control", daemon=True).start()
+
+    def attach(self, deliver: Callable[[Message], None]) -> None:
+        """Hand every order to ``deliver`` from now on (called in the control thread), waiting ones first."""
+        with self._lock:
+            self._deliver = deliver
+            waiting, self._waiting = self._waiting, []
+        for message in waiting:
+            deliver(message)
+
+    def say(self, message: Message) -> None:
+        """Send a short message without an event loop; a supervisor that is gone is no error."""
+        with contextlib.suppress(OSError):
+            self._connection.send(encode(message))
+
+    async def send(self, message: Message) -> None:
+        """Send a message of any length from the event loop; a supervisor that is gone is no error."""
+        with contextlib.suppress(OSError):
+            await asyncio.get_running_loop().sock_sendall(self._connection, encode(message))
+
+    def _read(self) -> None:
+        buffer = LineBuffer()
+        while True:
+            select.select([self._connection], [], [])
+            try:
+                data = self._connection.recv(65536)
+            except BlockingIOError:
+                continue
+            except OSError:
+                data = b""
+            if not data:
+                self._order({"do": "drain", "grace_s": self._grace_s, "is_last": False})
+                return
+            for message in buffer.feed(data):
+                self._order(message)
+
+    def _order(self, message: Message) -> None:
+        with self._lock:
+            deliver = self._deliver
+            if deliver is None and message.get("do") != "drain":
+                self._waiting.append(message)
+                return
+        if message.get("do") == "drain":
+            if deliver is None:
+                os._exit(0)
+            end_process_after(float(message["grace_s"]) + LAST_RESORT_S)
+        if deliver is not None:
+            deliver(message)
+
+
+def end_process_after(delay_s: float) -> None:
+    """End the process in ``delay_s`` seconds, whatever its threads are doing; output is flushed first."""
+
+    def end() -> None:
+        time.sleep(delay_s)
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(Exception):
+                stream.flush()
+        os._exit(0)
+
+    threading.Thread(target=end, name="gateway-last-resort", daemon=True).start()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one worker and return its exit status; the supervisor is the only caller."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the supervisor's to hear
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    faulthandler.enable()
+    options = _parse(arguments)
+    listeners = [socket.socket(fileno=fd) for fd in options.listeners]
+    connection = socket.socket(fileno=options.control)
+    for inherited in (*listeners, connection):
+        inherited.set_inheritable(False)  # what the apps start must not hold the port or hide our end
+    control = Control(connection, options.grace)
+    control.say({"event": "started", "pid": os.getpid()})
+    configure_journal(options.log_level)
+    if str(directory := os.getcwd()) not in sys.path:  # noqa: PTH109 - sys.path holds strings, and pathlib costs start-up
+        sys.path.insert(0, directory)
+    try:
+        _serve(options, listeners, control)
+    except GatewayError as exc:
+        return _fail(control, str(exc))
+    except Exception as exc:
+        logger.exception("the worker failed")
+        return _fail(control, f"{type(exc).__name__}: {exc}")
+    return 0
+
+
+def _fail(control: Control, text: str) -> int:
+    print(f"gateway could not start:\n{_indented(text)}", file=sys.stderr, flush=True)  # noqa: T201 - people read this
+    control.say({"event": "failed", "text": text})
+    return START_FAILED
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"  {line}" for line in text.splitlines())
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="gateway.worker", description=__doc__)
+    parser.add_argument("--control", type=int, required=True, help="file descriptor of the control socket")
+    parser.add_argument("--listeners", type=_numbers, required=True, help="descriptors of all bound sockets")
+    parser.add_argument("--slot", type=int, default=0, help="which of the listeners is this worker's own")
+    parser.add_argument("--app", default=DEFAULT_APP, help="factory that takes --config and returns the app")
+    parser.add_argument("--config", default="routing.yaml")
+    parser.add_argument("--grace", type=float, default=10.0)
+    parser.add_argument("--log-level", default="info")
+    parser.add_argument("--access-log", action="store_true")
+    return parser.parse_args(arguments)
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(number) for number in text.split(",")]
+
+
+def _serve(options: argparse.Namespace, listeners: list[socket.socket], control: Control) -> None:
+    import importlib
+    import inspect
+
+    import uvicorn
+
+    from gateway.server import WorkerServer
+
+    module, _, factory = options.app.partition(":")
+    app: Any = getattr(importlib.import_module(module), factory)(options.config)
+    settings: dict[str, Any] = {
+        "loop": "uvloop" if _is_importable("uvloop") else "asyncio",
+        "http": http_protocol(),
+        "lifespan": "on",
+        "backlog": 2048,
+        "proxy_headers": False,  # the gateway decides whom to believe (server.trusted_proxies)
+        "server_header": False,  # what an app says of itself stands alone
+        "date_header": True,
+        "access_log": options.access_log,
+        "log_config": None,
+        "timeout_keep_alive": KEEP_ALIVE_S,
+        "h11_max_incomplete_event_size": 64 * 1024,
+    }
+    if "reset_contextvars" in inspect.signature(uvicorn.Config).parameters:
+        settings["reset_contextvars"] = True
+    config = uvicorn.Config(app, **settings)
+    server = WorkerServer(config, app, control, listeners=listeners, slot=options.slot, grace_s=options.grace)
+    server.run()
+
+
+def _is_importable(name: str) -> bool:
+    import importlib.util
+
+    return importlib.util.find_spec(name) is not None
+
+
+def http_protocol() -> Any:
+    """Return the HTTP protocol class: the gateway's own, which guards the framing, on uvicorn's httptools."""
+    try:
+        from gateway.serving.protocol import GatewayProtocol
+    except ModuleNotFoundError as exc:
+        if exc.name != "gateway.serving.protocol":
+            raise
+        return "httptools" if _is_importable("httptools") else "h11"
+    return GatewayProtocol
