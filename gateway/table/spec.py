@@ -233,3 +233,4 @@ class TableSpec:
     shared: str | None = None
     events: tuple[Webhook, ...] = ()
     compare: CompareSpec = CompareSpec()
+    default_timeout_s: float = 30.0

@@ -1,0 +1,286 @@
+"""Put the gateway together: the one place where concrete parts meet.
+
+:func:`create_app` loads the table and both apps and returns a :class:`Gateway`: a FastAPI application
+whose ``__call__`` settles proxied requests before any middleware or route scan, and leaves the
+gateway's own few paths (health, readiness, the merged description and its page) to FastAPI.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fastapi import FastAPI
+
+from gateway.backends.a2wsgi_bridge import A2wsgiBridge
+from gateway.backends.asgi import AsgiBackend
+from gateway.backends.bridge import WsgiBridge
+from gateway.backends.legacy_errors import legacy_shape_of
+from gateway.backends.process import ManagedProcess
+from gateway.backends.upstream import Upstream
+from gateway.compat import SessionReader
+from gateway.errors import TableError
+from gateway.loading import Migration, load_migration, reload_migration
+from gateway.serving.answers import Answers
+from gateway.serving.deadlines import Deadlines
+from gateway.serving.decide import settled
+from gateway.serving.front import Front
+from gateway.serving.generation import UNMATCHED, Generation, Way, make_ways
+from gateway.serving.guard import Guard
+from gateway.serving.limits import RateLimiter
+from gateway.serving.reload import digest_of, watch_file
+from gateway.serving.tally import Tally
+from gateway.table.spec import Stage
+from gateway.web.openapi import merged_description
+from gateway.web.own_paths import OwnPaths
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from gateway.backends.base import Backend, Receive, Scope, Send
+    from gateway.table.route import Route, Snapshot
+    from gateway.table.spec import BackendSpec
+
+log = logging.getLogger("gateway")
+
+STOP_GRACE_S = 5.0
+
+
+class Gateway(FastAPI):
+    """Be the gateway as an ASGI application; ``uvicorn gateway.asgi:app`` serves it."""
+
+    def __init__(self, migration: Migration) -> None:
+        if migration.snapshot is None or migration.spec is None or migration.apps is None:
+            raise TableError(migration.problems)
+        super().__init__(
+            title="strangler-gateway", docs_url=None, redoc_url=None, openapi_url=None, lifespan=_lifespan
+        )
+        self.migration = migration
+        self.refused: Migration | None = None
+        self._spec = migration.spec
+        self._apps = migration.apps
+        self._tallies: dict[str, Tally] = {}
+        self._deadlines: dict[float, Deadlines] = {}
+        self.legacy = _make_backend(migration.spec.legacy, self._apps.legacy, migration.path.parent)
+        self.new = _make_backend(migration.spec.new, self._apps.new, migration.path.parent)
+        self._own = OwnPaths(self, self.report, self.describe)
+        self._started = asyncio.Lock()
+        self._stack: contextlib.AsyncExitStack | None = None
+        self.front = Front(
+            self._make_generation(migration.snapshot),
+            limiter=RateLimiter(),
+            read_session=SessionReader(self._apps.legacy).read,
+            legacy_app=self._apps.legacy,
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection event: the gateway's own paths by FastAPI, everything else by the front."""
+        kind = scope["type"]
+        if kind == "http":
+            if scope["path"] in self.front.generation.own_paths:
+                await super().__call__(scope, receive, send)
+                return
+            if self._stack is None:
+                await self.start()
+            await self.front.serve(scope, receive, send)
+        elif kind == "websocket":
+            if self._stack is None:
+                await self.start()
+            await self.front.serve_websocket(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """Return the table in force."""
+        return self.front.generation.snapshot
+
+    async def start(self) -> None:
+        """Start both backends and the watch on the table. Starting twice does nothing.
+
+        A server that runs no lifespan starts the gateway with its first request.
+        """
+        async with self._started:
+            if self._stack is not None:
+                return
+            async with contextlib.AsyncExitStack() as stack:
+                for backend in (self.legacy, self.new):
+                    stack.push_async_callback(backend.stop, STOP_GRACE_S)
+                    await backend.start()
+                stop = asyncio.Event()
+                watching = asyncio.create_task(
+                    watch_file(self.migration.path, self._spec.digest, self.reload, stop)
+                )
+                stack.push_async_callback(_end, watching, stop)
+                self._stack = stack.pop_all()
+
+    async def stop(self) -> None:
+        """Stop the watch, then both backends, newest first. Stopping twice does nothing."""
+        stack, self._stack = self._stack, None
+        if stack is not None:
+            await stack.aclose()
+
+    async def reload(self) -> None:
+        """Load the table again; put it in force if it is valid, keep the present one if it is not."""
+        migration = await asyncio.to_thread(
+            reload_migration,
+            self.migration.path,
+            self._apps,
+            self._spec,
+            generation=self.snapshot.generation + 1,
+        )
+        if migration.snapshot is None:
+            self.refused = migration
+            log.error(
+                "%s is refused, generation %d stays in force:\n%s",
+                migration.path,
+                self.snapshot.generation,
+                "\n".join(str(problem) for problem in migration.errors),
+            )
+            return
+        generation = await asyncio.to_thread(self._make_generation, migration.snapshot)
+        self.front.swap(generation)
+        self.migration, self.refused = migration, None
+        log.info("generation %d of %s is in force", migration.snapshot.generation, migration.path)
+        for problem in migration.problems:
+            if problem.row.startswith("backends."):
+                log.warning("%s", problem)
+
+    def report(self) -> dict[str, Any]:
+        """Return this worker's state as JSON-able values, for the supervisor and the readiness page."""
+        refused = self.refused
+        reasons = [
+            f"{backend.name}: {health.reason}"
+            for backend in (self.legacy, self.new)
+            if not (health := backend.health()).is_ok
+        ]
+        return {
+            "generation": self.snapshot.generation,
+            "digest": self.snapshot.spec.digest,
+            "is_valid": refused is None,
+            "problems": [str(problem) for problem in refused.errors] if refused is not None else [],
+            "is_ready": not reasons,
+            "reasons": reasons,
+            "routes": [self._report_route(route) for route in self.snapshot.routes],
+            "unmatched": self._tallies[UNMATCHED].by_backend() if UNMATCHED in self._tallies else {},
+            "threads": dict(self.legacy.health().facts),
+            "in_flight": self.front.in_flight,
+            "backends": {"legacy": _describe(self._spec.legacy), "new": _describe(self._spec.new)},
+        }
+
+    def describe(self) -> dict[str, Any]:
+        """Return the merged OpenAPI description of both apps under the table in force."""
+        return merged_description(self.snapshot, self._apps.new)
+
+    def _report_route(self, route: Route) -> dict[str, Any]:
+        spec = route.spec
+        tally = self._tallies[route.id]
+        return {
+            "id": route.id,
+            "key": route.key,
+            "methods": sorted(route.methods) if route.methods is not None else ["ANY"],
+            "path": spec.path,
+            "stage": spec.stage.value,
+            "weight": f"{spec.weight_bp / 100:g}%" if spec.stage is Stage.CANARY else None,
+            "sample": f"{spec.sample_bp / 100:g}%" if spec.sample_bp else None,
+            "owner": spec.owner,
+            "is_listed": route.is_listed,
+            "legacy_view": route.legacy_rules[0].view if route.legacy_rules else "",
+            "new_view": route.new_route.endpoint if route.new_route is not None else "",
+            "counts": tally.by_backend(),
+            "failures": dict(tally.failures),
+            "fallbacks": tally.fallbacks,
+        }
+
+    def _make_generation(self, snapshot: Snapshot) -> Generation:
+        server = snapshot.spec.server
+        answers = Answers(server, legacy_shape_of(self._apps.legacy))
+        ways = make_ways(
+            snapshot, self.legacy, self.new, tallies=self._tallies, deadlines_of=self._deadlines
+        )
+        tally = self._tallies.setdefault(UNMATCHED, Tally())
+        deadlines = self._deadlines.setdefault(
+            snapshot.spec.default_timeout_s, Deadlines(snapshot.spec.default_timeout_s)
+        )
+        to_legacy, to_new = (
+            Way(None, decision, True, self.legacy, self.new, deadlines, tally)
+            for decision in (settled(Stage.LEGACY), settled(Stage.NEW))
+        )
+        return Generation(
+            snapshot=snapshot,
+            guard=Guard(server.trusted_proxies),
+            answers=answers,
+            ways=ways,
+            to_legacy=to_legacy,
+            to_new=to_new,
+            own_paths=self._own.claim(snapshot),
+            is_legacy_known=self._apps.legacy_inventory.is_known,
+            is_exposed=server.is_exposed,
+        )
+
+
+def create_app(config: str | Path | None = None) -> Gateway:
+    """Return the gateway for the table at ``config`` (default: ``GATEWAY_CONFIG``, else ``routing.yaml``).
+
+    Raises :class:`~gateway.errors.TableError` with every problem when the table is refused.
+    """
+    path = Path(config if config is not None else os.environ.get("GATEWAY_CONFIG", "routing.yaml"))
+    migration = load_migration(path.absolute())
+    for problem in migration.problems:
+        if not problem.is_error:
+            log.warning("%s", problem)
+    return Gateway(migration)
+
+
+def _make_backend(spec: BackendSpec, app: Any, folder: Path) -> Backend:
+    match spec.kind:
+        case "wsgi":
+            bridge = WsgiBridge if spec.bridge == "gateway" else A2wsgiBridge
+            return bridge(
+                app, threads=spec.threads, queue=spec.queue, root_path=spec.root_path, name=spec.name
+            )
+        case "asgi":
+            return AsgiBackend(app, root_path=spec.root_path, name=spec.name)
+        case "url":
+            return Upstream(
+                spec.target,
+                pool=spec.pool,
+                connect_timeout_s=spec.connect_timeout_s,
+                root_path=spec.root_path,
+                name=spec.name,
+            )
+        case "command":
+            return ManagedProcess(
+                spec.argv,
+                pool=spec.pool,
+                connect_timeout_s=spec.connect_timeout_s,
+                root_path=spec.root_path,
+                name=spec.name,
+                cwd=folder,
+            )
+
+
+def _describe(spec: BackendSpec) -> str:
+    return f"{spec.kind} {spec.target or ' '.join(spec.argv)}"
+
+
+@contextlib.asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    if not isinstance(app, Gateway):
+        raise TypeError("the gateway's lifespan belongs to a Gateway")
+    await app.start()
+    try:
+        yield
+    finally:
+        await app.stop()
+
+
+async def _end(task: asyncio.Task[None], stop: asyncio.Event) -> None:
+    stop.set()
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task

@@ -1,0 +1,58 @@
+"""Watch the time to a response's first byte, for all requests of one timeout with one timer.
+
+Requests that share a timeout expire in the order in which they came, so an ordered dict is the queue:
+arming and disarming cost two dict operations and no timer of their own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from time import monotonic
+from typing import Protocol
+
+
+class Expiring(Protocol):
+    """Be something that is told when its time is up. Hashed by identity."""
+
+    def expire(self) -> None:
+        """Act on the deadline, in the event loop, without waiting."""
+        ...
+
+
+class Deadlines:
+    """Expire whatever was armed more than ``timeout_s`` seconds ago and not disarmed since."""
+
+    __slots__ = ("_armed", "_timer", "timeout_s")
+
+    def __init__(self, timeout_s: float) -> None:
+        self.timeout_s = timeout_s
+        self._armed: dict[Expiring, float] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def arm(self, item: Expiring) -> None:
+        """Start (or start again) the time of ``item``."""
+        armed = self._armed
+        armed.pop(item, None)
+        armed[item] = monotonic()
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(self.timeout_s, self._sweep)
+
+    def disarm(self, item: Expiring) -> None:
+        """Stop the time of ``item``; nothing happens when it is not armed."""
+        self._armed.pop(item, None)
+
+    def _sweep(self) -> None:
+        self._timer = None
+        now = monotonic()
+        limit = now - self.timeout_s + 0.001
+        expired = []
+        for item, since in self._armed.items():
+            if since > limit:
+                wait_s = since + self.timeout_s - now
+                self._timer = asyncio.get_running_loop().call_later(max(wait_s, 0.001), self._sweep)
+                break
+            expired.append(item)
+        for item in expired:
+            del self._armed[item]
+        for item in expired:
+            item.expire()

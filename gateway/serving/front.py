@@ -1,0 +1,258 @@
+"""Take one request its way: screen, match, decide, call, observe. This is the gateway's hot path.
+
+    client ─ guard ─ way_of(method, path) ─ decide(route, caller) ─ backend(scope, receive, send) ─ client
+
+A plain row (its stage alone decides, nothing is limited or repeated) goes straight to its backend with
+one thin ``send``. Everything that a request reads here is immutable, but for the counters.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from gateway.context import REQUEST_ID
+from gateway.errors import BackendError, BackendOverloaded, BackendTorn, RequestRefused
+from gateway.serving.answers import Answer, retry_after
+from gateway.serving.assignment import caller_key
+from gateway.serving.decide import BackendName, decide, overridden
+from gateway.serving.fallback import answer_or_fall_back
+from gateway.serving.guard import keep_first_cookies
+from gateway.serving.paths import canonicalise
+from gateway.serving.responder import Responder, too_large
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from gateway.backends.base import AsgiApp, Receive, Scope, Send
+    from gateway.serving.generation import Generation, Way
+    from gateway.serving.guard import Screened
+    from gateway.serving.limits import RateLimiter
+
+log = logging.getLogger("gateway")
+
+LEGACY_APP_KEY = "gateway.legacy_app"
+_BODILESS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class Front:
+    """Serve requests by the present :class:`Generation`, which :meth:`swap` replaces between two of them."""
+
+    def __init__(
+        self,
+        generation: Generation,
+        *,
+        limiter: RateLimiter,
+        read_session: Callable[[bytes], Mapping[str, object] | None],
+        legacy_app: object | None = None,
+    ) -> None:
+        self.generation = generation
+        self.in_flight = 0
+        self._limiter = limiter
+        self._read_session = read_session
+        self._legacy_app = legacy_app
+
+    def swap(self, generation: Generation) -> None:
+        """Serve by ``generation`` from the next request on; those under way keep theirs."""
+        self.generation = generation
+
+    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one HTTP request that is not the gateway's own."""
+        generation = self.generation
+        try:
+            screened = generation.guard.screen(scope)
+        except RequestRefused as refusal:
+            await self._refuse(generation, refusal, scope, send)
+            return
+        self.in_flight += 1
+        try:
+            way = generation.way_of(scope["method"], scope["path"])
+            REQUEST_ID.set(screened.request_id.decode("latin-1"))
+            responder = Responder(
+                scope,
+                receive,
+                send,
+                request_id=screened.request_id,
+                answers=generation.answers,
+                tally=way.tally,
+                deadlines=way.deadlines,
+                is_exposed=generation.is_exposed,
+                body_limit_bytes=way.body_limit_bytes,
+            )
+            if scope["method"] not in _BODILESS or way.body_limit_bytes is not None:
+                receive = responder.receive
+            if way.is_plain and not screened.override:
+                await self._call(way, way.decision.backend, screened, responder, receive)  # type: ignore[union-attr] # a plain way is decided
+            else:
+                await self._serve_with_care(generation, way, screened, responder, receive)
+        finally:
+            self.in_flight -= 1
+
+    async def _refuse(
+        self, generation: Generation, refusal: RequestRefused, scope: Scope, send: Send
+    ) -> None:
+        closing = ((b"connection", b"close"),) if refusal.is_closing else ()
+        answer = Answer(refusal.status, refusal.detail, (*refusal.headers, *closing))
+        generation.to_legacy.tally.served["gateway", refusal.status] += 1
+        await generation.answers.send(answer, scope, send)
+
+    async def _call(
+        self, way: Way, backend: BackendName, screened: Screened, responder: Responder, receive: Receive
+    ) -> None:
+        """Call one backend and see the call through, whatever becomes of it."""
+        scope = responder.scope
+        responder.backend = backend
+        try:
+            app: AsgiApp
+            if backend == "new":
+                app = way.new
+                self._prepare_for_new(way, screened, scope)
+            else:
+                app = way.legacy
+            responder.watch()
+            await app(scope, receive, responder.send)
+        except (Exception, asyncio.CancelledError) as error:
+            if not responder.is_expired:
+                await self._settle_failure(error, way, backend, responder)
+        finally:
+            responder.settle()
+        if responder.is_expired:
+            await responder.finish_expired()
+
+    async def _settle_failure(
+        self, error: BaseException, way: Way, backend: BackendName, responder: Responder
+    ) -> None:
+        """Answer for a backend that failed before its response; raise what is the server's to handle."""
+        if isinstance(error, RequestRefused):
+            await responder.answer_now(Answer(error.status, error.detail, error.headers))
+            return
+        if isinstance(error, asyncio.CancelledError):
+            raise error
+        way.tally.failures[backend] += 1
+        if not isinstance(error, BackendError) or isinstance(error, BackendTorn) or responder.has_started:
+            raise error
+        await responder.answer_now(_answer_for(error))
+
+    def _prepare_for_new(self, way: Way, screened: Screened, scope: Scope) -> None:
+        canonicalise(scope, allow_encoded_slash=way.allow_encoded_slash)
+        if screened.has_repeated_cookie:
+            scope["headers"] = keep_first_cookies(scope["headers"])
+        if self._legacy_app is not None:
+            scope[LEGACY_APP_KEY] = self._legacy_app
+
+    async def _serve_with_care(
+        self,
+        generation: Generation,
+        way: Way,
+        screened: Screened,
+        responder: Responder,
+        receive: Receive,
+    ) -> None:
+        """Serve a row that decides by caller, limits, falls back, or is overridden by a tester."""
+        scope = responder.scope
+        spec = generation.snapshot.spec
+        choice = overridden(screened.override, screened.token, spec.server.override_token)
+        if choice is not None:
+            backend: BackendName = choice
+            responder.is_private = True
+        elif way.decision is not None:
+            backend = way.decision.backend
+        else:
+            assert way.route is not None, "only a route can be undecided"  # noqa: S101 - an invariant, for the type checker
+            backend = decide(way.route, scope, salt=spec.salt, read_session=self._read_session).backend
+        refused = self._limit(way, scope)
+        if refused is not None:
+            await responder.answer_now(refused)
+        elif backend == "new" and choice is None and _may_fall_back(way, scope):
+            await self._call_with_fallback(way, screened, responder, receive)
+        else:
+            await self._call(way, backend, screened, responder, receive)
+
+    def _limit(self, way: Way, scope: Scope) -> Answer | None:
+        """Return the 413 or 429 that this request has run into, or None."""
+        route = way.route
+        if route is None:
+            return None
+        limit = route.spec.body_limit_bytes
+        if limit is not None and _declared_length(scope) > limit:
+            return too_large(limit)
+        if route.spec.rate_limits:
+            caller = caller_key(route.spec.rate_key, scope, route, self._read_session)
+            wait_s = self._limiter.wait_s(route.spec.rate_limits, route.key, caller)
+            if wait_s:
+                limits = "; ".join(str(limit) for limit in route.spec.rate_limits)
+                return Answer(429, f"the limit of {limits} is used up", tuple(retry_after(wait_s)))
+        return None
+
+    async def _call_with_fallback(
+        self, way: Way, screened: Screened, responder: Responder, receive: Receive
+    ) -> None:
+        """Call new; when it fails before anything was sent, let legacy answer and count it against new."""
+        scope = responder.scope
+        original: Scope = {**scope, "headers": list(scope["headers"])}
+        responder.backend = "new"
+        try:
+            self._prepare_for_new(way, screened, scope)
+            must_fall_back, replay = await answer_or_fall_back(
+                way.new, scope, receive, responder.send, timeout_s=way.deadlines.timeout_s
+            )
+        except (Exception, asyncio.CancelledError) as error:
+            await self._settle_failure(error, way, "new", responder)
+            return
+        finally:
+            responder.settle()
+        if must_fall_back and not responder.is_overtaken:
+            way.tally.failures["new"] += 1
+            way.tally.fallbacks += 1
+            responder.scope = original
+            await self._call(way, "legacy", screened, responder, replay.replay)
+
+    async def serve_websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand a websocket to new where a ``WS`` row lists it; refuse it otherwise (legacy speaks none)."""
+        generation = self.generation
+        try:
+            screened = generation.guard.screen(scope)
+            route = generation.snapshot.websocket_matcher.match("WS", scope["path"])
+            if route is None:
+                raise RequestRefused(404, "no WS row lists this path")
+            way = generation.ways[route]
+            self._prepare_for_new(way, screened, scope)
+        except RequestRefused as refusal:
+            log.info("websocket %s refused: %s", scope.get("path"), refusal.detail)
+            await send({"type": "websocket.close", "code": 1008, "reason": refusal.detail})
+            return
+        REQUEST_ID.set(screened.request_id.decode("latin-1"))
+        self.in_flight += 1
+        way.tally.served["new", 101] += 1
+        try:
+            await way.new(scope, receive, send)
+        finally:
+            self.in_flight -= 1
+
+
+def _answer_for(error: BackendError) -> Answer:
+    log.error("%s: %s", error.backend, error.detail)
+    headers = tuple(retry_after(error.retry_after_s)) if isinstance(error, BackendOverloaded) else ()
+    details = {
+        502: f"{error.backend} could not be reached",
+        503: f"{error.backend} has too many requests waiting",
+        504: f"{error.backend} did not respond in time",
+    }
+    return Answer(error.status, details.get(error.status, "the backend failed"), headers)
+
+
+def _declared_length(scope: Scope) -> int:
+    for name, value in scope["headers"]:
+        if name == b"content-length":
+            return int(value) if value.isdigit() else 0
+    return 0
+
+
+def _may_fall_back(way: Way, scope: Scope) -> bool:
+    """Tell whether the row asks for a fallback and this request may be sent twice (safe, or with a key)."""
+    if way.route is None or not way.route.spec.has_fallback:
+        return False
+    if way.route.is_safe(scope["method"]):
+        return True
+    return any(name == b"idempotency-key" for name, _value in scope["headers"])

@@ -1,0 +1,191 @@
+"""Send one request's response: marks who served it, keeps its deadline, and lets nobody answer twice.
+
+A responder stands between a backend and the server's ``send``. Its own work is done at the response's
+first message; every later one is handed through untouched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from typing import TYPE_CHECKING
+
+from gateway.serving.answers import Answer
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from gateway.backends.base import Message, Receive, Scope, Send
+    from gateway.serving.answers import Answers
+    from gateway.serving.deadlines import Deadlines
+    from gateway.serving.tally import Tally
+
+log = logging.getLogger("gateway")
+
+# What may not stand in a header value (RFC 9110, 5.5): it would let an app's data write headers.
+_find_forbidden = re.compile(rb"[\r\n\0]").search
+_SERVED_BY = {name: (b"x-served-by", name.encode()) for name in ("legacy", "new", "gateway")}
+
+
+class Responder:
+    """Be the ``send`` that a backend gets, and the one who answers in its stead when it must."""
+
+    __slots__ = (
+        "_answering",
+        "_answers",
+        "_body_limit_bytes",
+        "_body_seen_bytes",
+        "_deadlines",
+        "_is_exposed",
+        "_receive",
+        "_send",
+        "_tally",
+        "_task",
+        "backend",
+        "has_started",
+        "is_expired",
+        "is_overtaken",
+        "is_private",
+        "request_id",
+        "scope",
+        "status",
+    )
+
+    def __init__(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        *,
+        request_id: bytes,
+        answers: Answers,
+        tally: Tally,
+        deadlines: Deadlines,
+        is_exposed: bool,
+        body_limit_bytes: int | None = None,
+    ) -> None:
+        self.scope = scope
+        self.backend = "gateway"
+        self.request_id = request_id
+        self.has_started = False
+        self.is_expired = False
+        self.is_overtaken = False
+        self.is_private = False
+        self.status = 0
+        self._receive = receive
+        self._send = send
+        self._answers = answers
+        self._tally = tally
+        self._deadlines = deadlines
+        self._is_exposed = is_exposed
+        self._body_limit_bytes = body_limit_bytes
+        self._body_seen_bytes = 0
+        self._task: asyncio.Task[object] | None = None
+        self._answering: asyncio.Future[None] | None = None
+
+    def watch(self) -> None:
+        """Start the deadline of this request, which the current task serves."""
+        self._task = asyncio.current_task()
+        self._deadlines.arm(self)
+
+    def settle(self) -> None:
+        """Stop the deadline, whatever has happened."""
+        self._deadlines.disarm(self)
+
+    def send(self, message: Message) -> Awaitable[None]:
+        """Pass one of the backend's messages on. It is the ASGI ``send`` of the call."""
+        if self.is_overtaken:
+            return _nothing()
+        if self.has_started:
+            return self._send(message)
+        if message["type"] == "http.response.start":
+            return self._start(message)
+        return self._send(message)
+
+    def _start(self, message: Message) -> Awaitable[None]:
+        headers = [*message.get("headers", ())]
+        has_id = False
+        for name, value in headers:
+            if _find_forbidden(value) or _find_forbidden(name):
+                log.error(
+                    "%s sent a header that would break the response apart: %r; answered 502",
+                    self.backend,
+                    name,
+                )
+                return self.answer_now(Answer(502, f"{self.backend} sent a malformed header"))
+            if name == b"x-request-id":
+                has_id = True
+        self.has_started = True
+        self._deadlines.disarm(self)
+        self.status = status = message["status"]
+        self._tally.served[self.backend, status] += 1
+        if self.is_private:
+            headers = [field for field in headers if field[0] != b"cache-control"]
+            headers.append((b"cache-control", b"private"))
+        if self._is_exposed:
+            headers.append(_SERVED_BY[self.backend])
+        if not has_id:
+            headers.append((b"x-request-id", self.request_id))
+        message["headers"] = headers
+        return self._send(message)
+
+    async def receive(self) -> Message:
+        """Receive for the backend: an arriving body restarts the deadline, one over the limit ends it."""
+        if self.is_overtaken:
+            return {"type": "http.disconnect"}
+        message = await self._receive()
+        if message["type"] == "http.request" and not self.has_started:
+            self._deadlines.arm(self)
+            limit = self._body_limit_bytes
+            if limit is not None:
+                self._body_seen_bytes += len(message.get("body", b""))
+                if self._body_seen_bytes > limit:
+                    await self.answer_now(too_large(limit))
+                    return {"type": "http.disconnect"}
+        return message
+
+    async def answer_now(self, answer: Answer) -> None:
+        """Answer in the backend's stead; nothing that it sends from now on reaches the client."""
+        if not self.has_started and not self.is_overtaken:
+            await self._overtake(answer)
+
+    def _overtake(self, answer: Answer) -> Awaitable[None]:
+        self.is_overtaken = True
+        self._deadlines.disarm(self)
+        self.status = answer.status
+        self._tally.served["gateway", answer.status] += 1
+        return self._answers.send(answer, self.scope, self._send, self.request_id)
+
+    def expire(self) -> None:
+        """Answer 504 at once, then cancel the call: a backend that ignores it keeps no client waiting."""
+        timeout_s = self._deadlines.timeout_s
+        self.is_expired = True
+        self._tally.failures[self.backend] += 1
+        log.warning(
+            "%s %s: no response from %s within %g s; answered 504",
+            self.scope.get("method"),
+            self.scope.get("path"),
+            self.backend,
+            timeout_s,
+        )
+        answer = Answer(504, f"{self.backend} did not respond within {timeout_s:g} s")
+        self._answering = asyncio.ensure_future(self._overtake(answer))
+        if self._task is not None:
+            self._task.cancel()
+
+    async def finish_expired(self) -> None:
+        """Take back the cancel of :meth:`expire`, and see its answer sent."""
+        if self._task is not None:
+            self._task.uncancel()
+        if self._answering is not None:
+            await self._answering
+
+
+def too_large(limit_bytes: int) -> Answer:
+    """Return the 413 answer of a body limit."""
+    return Answer(413, f"the request body is larger than {limit_bytes} bytes", ((b"connection", b"close"),))
+
+
+async def _nothing() -> None:
+    """Be the awaitable of a message that nobody wants any more."""

@@ -1,0 +1,43 @@
+"""Bend a request to what the new route expects: its own path, and GET where it knows no HEAD."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+if TYPE_CHECKING:
+    from gateway.backends.base import AsgiApp, Message, Receive, Scope, Send
+    from gateway.table.template import Template
+
+# What may stand unescaped in a path besides letters and digits (RFC 3986, 3.3: pchar, and the slash).
+_PATH_SAFE = "/-._~!$&'()*+,;=:@"
+
+
+def rewrite_path(app: AsgiApp, public: Template, inner: Template) -> AsgiApp:
+    """Return ``app`` called with ``inner``'s path, filled with the parameters that ``public`` finds."""
+
+    async def call(scope: Scope, receive: Receive, send: Send) -> None:
+        path = inner.format(public.params(scope["path"]))
+        scope["path"] = path
+        scope["raw_path"] = quote(path, safe=_PATH_SAFE).encode()
+        await app(scope, receive, send)
+
+    return call
+
+
+def answer_head(app: AsgiApp) -> AsgiApp:
+    """Return ``app`` answering HEAD as its GET without the body (RFC 9110, 9.3.2)."""
+
+    async def call(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope.get("method") != "HEAD":
+            await app(scope, receive, send)
+            return
+
+        async def send_head(message: Message) -> None:
+            if message["type"] == "http.response.body":
+                message = {**message, "body": b""}
+            await send(message)
+
+        await app({**scope, "method": "GET"}, receive, send_head)
+
+    return call
