@@ -1,6 +1,9 @@
-"""Offer authors of the new app what Flask gave them: sessions, identity, JSON, errors."""
+"""Offer authors of the new app what Flask gave them: sessions, identity, flashes, CSRF."""
 
+from gateway.compat.csrf import FlaskCsrf
+from gateway.compat.flashes import flash, take_flashes
 from gateway.compat.host import LEGACY_APP_KEY
+from gateway.compat.identity import FlaskLogin, Identity
 from gateway.compat.session import (
     FlaskSession,
     FlaskSessions,
@@ -11,9 +14,14 @@ from gateway.compat.session import (
 
 __all__ = [
     "LEGACY_APP_KEY",
+    "FlaskCsrf",
+    "FlaskLogin",
     "FlaskSession",
     "FlaskSessions",
+    "Identity",
     "SessionMiddleware",
     "SessionReader",
+    "flash",
     "read_session",
+    "take_flashes",
 ]

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 import anyio.to_thread
 import flask
@@ -39,7 +39,7 @@ from gateway.compat.host import (
 from gateway.errors import SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from flask.sessions import SessionInterface
     from starlette.applications import Starlette
@@ -51,6 +51,10 @@ logger = logging.getLogger("gateway.compat")
 
 FlaskSession = SessionMixin
 """The type of an injected session: a mutable mapping with ``permanent``, ``modified`` and ``new``."""
+
+
+BeforeSaving: TypeAlias = "Callable[[FlaskSession, flask.Response], None]"
+"""A step that may look at the session and the response's head before the session is saved."""
 
 
 class FlaskSessions:
@@ -100,16 +104,29 @@ class FlaskSessions:
         Raises:
             SettingsError: :meth:`install` was not called on the app, or no legacy app is to be found.
         """
-        slot = connection.scope.get(_SLOTS_KEY, {}).get(self)
+        session = await self._slot(connection).open()
+        # Flask marks the session as accessed when a view touches `flask.session`; being injected is that.
+        session.accessed = True
+        return session
+
+    def before_saving(self, connection: HTTPConnection, step: BeforeSaving) -> None:
+        """Call ``step(session, response)`` just before this request's session is saved.
+
+        ``response`` is a Flask response that stands for the head to be sent: ``step`` may set cookies on it.
+        It is the counterpart of ``flask.after_this_request``. A step that is registered twice runs once.
+        """
+        steps = self._slot(connection).steps
+        if step not in steps:
+            steps.append(step)
+
+    def _slot(self, connection: HTTPConnection) -> _Slot:
+        slot: _Slot | None = connection.scope.get(_SLOTS_KEY, {}).get(self)
         if slot is None:
             raise SettingsError(
                 "these Flask sessions are not installed, so nothing would write the cookie; "
                 "call sessions.install(app) once, where the FastAPI app is made"
             )
-        session = await cast("_Slot", slot).open()
-        # Flask marks the session as accessed when a view touches `flask.session`; being injected is that.
-        session.accessed = True
-        return session
+        return slot
 
     def install(self, app: Starlette) -> None:
         """Let ``app`` (FastAPI or Starlette) write changed sessions on whatever response it sends.
@@ -186,7 +203,7 @@ class SessionMiddleware:
 class _Slot:
     """Hold one request's session from its opening to its saving."""
 
-    __slots__ = ("_app", "_context", "_scope", "_session", "_sessions")
+    __slots__ = ("_app", "_context", "_scope", "_session", "_sessions", "steps")
 
     def __init__(self, sessions: FlaskSessions, scope: Scope) -> None:
         self._sessions = sessions
@@ -194,6 +211,7 @@ class _Slot:
         self._session: SessionMixin | None = None
         self._app: Flask | None = None
         self._context: Any = None
+        self.steps: list[BeforeSaving] = []
 
     async def open(self) -> SessionMixin:
         """Return the session, opened at most once for the request."""
@@ -228,6 +246,8 @@ class _Slot:
             headers=[(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers],
         )
         before = list(response.headers)
+        for step in self.steps:
+            step(session, response)
         if self._context is None:
             app.session_interface.save_session(app, session, response)
         else:
