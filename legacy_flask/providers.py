@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import httpx
 from flask import Flask, current_app
@@ -11,12 +12,20 @@ from flask import Flask, current_app
 log = logging.getLogger(__name__)
 
 
-class PaymentDeclinedError(RuntimeError):
-    """Report that the customer's payment was refused."""
+@dataclass(frozen=True, slots=True)
+class Payment:
+    """Tell how a payment went; ``reference`` is None unless it is paid."""
+
+    status: Literal["paid", "declined", "failed"]
+    reference: str | None = None
 
 
 class ProviderError(RuntimeError):
-    """Report that a provider did not answer, or not as it should."""
+    """Report that a provider did not answer, or not as it should; ``status`` is 0 for no answer."""
+
+    def __init__(self, message: str, status: int = 0) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 def init_app(app: Flask) -> None:
@@ -31,18 +40,22 @@ def call(method: str, path: str, **request: Any) -> Any:
         response = client.request(method, path, **request)
     except httpx.HTTPError as error:
         raise ProviderError(f"{path}: {error}") from error
-    if response.status_code == 402:
-        raise PaymentDeclinedError
     if response.is_error:
-        raise ProviderError(f"{path}: status {response.status_code}")
+        raise ProviderError(f"{path}: status {response.status_code}", response.status_code)
     return response.json()
 
 
-def pay(order_id: int, amount_cents: int) -> str:
-    """Take the money for an order, once however often it is asked; return the payment's reference."""
+def pay(order_id: int, amount_cents: int) -> Payment:
+    """Take the money for an order, once however often it is asked."""
     key = {"Idempotency-Key": f"order-{order_id}"}
-    reference: str = call("POST", "/payments", json={"amount_cents": amount_cents}, headers=key)["reference"]
-    return reference
+    try:
+        answer = call("POST", "/payments", json={"amount_cents": amount_cents}, headers=key)
+    except ProviderError as error:
+        if error.status == 402:
+            return Payment("declined")
+        log.warning("order %s was not paid: %s", order_id, error)
+        return Payment("failed")
+    return Payment("paid", answer["reference"])
 
 
 def send_mail(recipient: str, subject: str) -> bool:

@@ -1,5 +1,6 @@
 """Check what clients send, by hand. Each function returns the values or raises :class:`InvalidInputError`."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,23 +32,23 @@ def json_object() -> dict[str, Any]:
     return body
 
 
-def text(body: dict[str, Any], name: str, *, longest: int) -> str:
-    """Return ``body[name]`` as text of 1 to ``longest`` printable characters."""
+def text(body: Mapping[str, Any], name: str, *, shortest: int = 1, longest: int) -> str:
+    """Return ``body[name]`` as text of ``shortest`` to ``longest`` printable characters."""
     value = body.get(name)
     if value is None:
         raise InvalidInputError(f"{name} is required")
     if not isinstance(value, str):
         raise InvalidInputError(f"{name} must be text")
-    if not value:
-        raise InvalidInputError(f"{name} must have at least 1 character")
+    if len(value) < shortest:
+        raise InvalidInputError(f"{name} is too short (shortest: {shortest})")
     if len(value) > longest:
-        raise InvalidInputError(f"{name} must have at most {longest} characters")
+        raise InvalidInputError(f"{name} is too long (longest: {longest})")
     if not value.isprintable():
         raise InvalidInputError(f"{name} must be printable text")
     return value
 
 
-def whole_number(body: dict[str, Any], name: str, *, least: int, most: int) -> int:
+def whole_number(body: Mapping[str, Any], name: str, *, least: int, most: int) -> int:
     """Return ``body[name]`` as a whole number from ``least`` to ``most``."""
     value = body.get(name)
     if value is None:
@@ -94,7 +95,5 @@ def new_user() -> NewUser:
         raise InvalidInputError("email must be an e-mail address")
     name = text(body, "name", longest=100)
     age = whole_number(body, "age", least=18, most=150)
-    password = text(body, "password", longest=1000)
-    if len(password) < 8:
-        raise InvalidInputError("password must have at least 8 characters")
+    password = text(body, "password", shortest=8, longest=1000)
     return NewUser(email.lower(), name, age, password)

@@ -1,7 +1,5 @@
 """Take and show orders."""
 
-import logging
-
 from flask import Blueprint, jsonify, url_for
 from flask.typing import ResponseReturnValue
 from flask_login import current_user, login_required
@@ -12,7 +10,8 @@ from legacy_flask.models import Order, Product
 from legacy_flask.validation import LARGEST_ID, InvalidInputError, json_object, whole_number
 
 blueprint = Blueprint("orders", __name__)
-log = logging.getLogger(__name__)
+
+REFUSALS = {"declined": ("The payment was declined", 402), "failed": ("The payment provider failed", 502)}
 
 
 @blueprint.post("/orders")
@@ -33,25 +32,16 @@ def create() -> ResponseReturnValue:
     session().add(order)
     session().commit()
 
-    try:
-        order.payment_reference = providers.pay(order.id, order.total_cents)
-    except providers.PaymentDeclinedError:
-        return refuse(order, "declined", "The payment was declined", 402)
-    except providers.ProviderError as error:
-        log.warning("order %s was not paid: %s", order.id, error)
-        return refuse(order, "failed", "The payment provider failed", 502)
-    order.status = "paid"
-    session().commit()
+    payment = providers.pay(order.id, order.total_cents)
     providers.send_mail(current_user.email, f"Your order {order.id}")
-    providers.note_event("order.paid", order.id)
-    return jsonify(order.to_dict()), 201, {"Location": url_for("orders.show", order_id=order.id)}
+    providers.note_event("order.placed", order.id)
 
-
-def refuse(order: Order, status: str, message: str, code: int) -> ResponseReturnValue:
-    """Keep the order as evidence, and tell the client why it stands still."""
-    order.status = status
+    order.status, order.payment_reference = payment.status, payment.reference
     session().commit()
-    return {"error": message}, code
+    if payment.status in REFUSALS:
+        message, status = REFUSALS[payment.status]
+        return {"error": message}, status
+    return jsonify(order.to_dict()), 201, {"Location": url_for("orders.show", order_id=order.id)}
 
 
 @blueprint.get("/orders/<int:order_id>")

@@ -13,7 +13,8 @@ blueprint = Blueprint("tokens", __name__)
 @blueprint.post("/token")
 def create() -> ResponseReturnValue:
     """Return a token for a name and a password, sent as a form as OAuth 2 has it."""
-    form = request.form
+    # An empty field counts as a missing one.
+    form = {name: value or None for name, value in request.form.items()}
     user = find_by_password(text(form, "username", longest=254), text(form, "password", longest=1000))
     if user is None:
         return {"error": "Wrong e-mail address or password"}, 401, {"WWW-Authenticate": "Bearer"}

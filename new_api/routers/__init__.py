@@ -1,0 +1,1 @@
+"""Answer requests: one module a resource, each with its router."""
