@@ -3,7 +3,7 @@
 The app sees what it would see under a server: its lifespan runs once in a task of its own, every
 request gets a shallow copy of the lifespan's state, and ``root_path`` stands in front of the path
 (https://asgi.readthedocs.io/en/stable/specs/www.html). Exceptions of the app propagate as they come.
-This module decides nothing about which route answers; :mod:`gateway.backends.dispatch` shortens the way.
+This module decides nothing about which route answers; :mod:`gateway.backends.dispatch` and :mod:`gateway.backends.shortcut` shorten the way.
 """
 
 from __future__ import annotations
@@ -13,7 +13,10 @@ import logging
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from gateway.backends.agreement import disagreement
 from gateway.backends.base import Health
+from gateway.backends.dispatch import prepare_routers
+from gateway.backends.shortcut import shorten
 from gateway.errors import BackendError
 
 if TYPE_CHECKING:
@@ -113,6 +116,7 @@ class AsgiBackend:
     def __init__(self, app: AsgiApp, *, root_path: str = "", name: str = "new") -> None:
         self.name = name
         self.app = app
+        self._way: AsgiApp = app
         self.root_path = root_path.rstrip("/")
         self._raw_root_path = quote(self.root_path).encode("ascii")
         self._lifespan: Lifespan | None = None
@@ -128,23 +132,31 @@ class AsgiBackend:
             self._apply_root_path(scope)
         self._active += 1
         try:
-            await self.app(scope, receive, send)
+            await self._way(scope, receive, send)
         finally:
             self._active -= 1
             if self._idle is not None and not self._active:
                 self._idle.set()
 
     def for_route(self, new_route: NewRoute) -> AsgiApp:
-        """Return the shortest way to ``new_route`` that gives the app's own answer."""
+        """Return the shortest way to ``new_route`` that gives the app's own answer.
+
+        It is the same for all routes: finding the route again costs a microsecond at any number of
+        routes, and is right even when middleware of the app changes the path.
+        """
         return self
 
     async def start(self) -> None:
-        """Run the app's startup; raise :class:`BackendError` when the app says that it failed."""
+        """Run the app's startup; raise :class:`BackendError` when the app says that it failed.
+
+        Then shorten the way to its routes, which its startup may have added to.
+        """
         lifespan = Lifespan(self.app, self.name)
         await lifespan.start()
         self._lifespan = lifespan
         self._state = lifespan.state
         self._is_stopped = False
+        self._way = await prepared_way(self.app)
 
     async def stop(self, grace_s: float) -> None:
         """Wait for the requests under way, then run the app's shutdown, within ``grace_s`` seconds."""
@@ -185,6 +197,15 @@ class AsgiBackend:
         if raw_path is not None and raw_path.startswith(raw_outer):
             scope["raw_path"] = raw_outer + self._raw_root_path + raw_path[len(raw_outer) :]
         scope["root_path"] = outer + self.root_path
+
+
+async def prepared_way(app: AsgiApp) -> AsgiApp:
+    """Return the shortest way to ``app`` that answers exactly as it does; ``app`` itself when there is none."""
+    difference = await disagreement()
+    if difference:
+        logger.warning("new routes by its own router, which is slower with many routes: %s", difference)
+        return app
+    return shorten(app, prepare_routers(app)) or app
 
 
 def answer_head(app: AsgiApp) -> AsgiApp:

@@ -1,0 +1,113 @@
+"""Name the parts of FastAPI and Starlette that the prepared way stands on, public and private.
+
+FastAPI matches linearly, and twice through an included router; to match once, the gateway does what
+its routers do between a match and the route. What that needs of FastAPI's private parts is imported
+here and nowhere else. :data:`PARTS` is None when the installed FastAPI has other parts; then
+:mod:`gateway.backends.dispatch` leaves every app to its own router.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from fastapi import routing as fastapi_routing
+from starlette.routing import BaseRoute, Match, Router
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.backends.base import Receive, Scope, Send
+
+_SCOPE_KEYS = {
+    "_FASTAPI_SCOPE_KEY": "fastapi",
+    "_FASTAPI_EFFECTIVE_ROUTE_CONTEXT_KEY": "effective_route_context",
+    "_FASTAPI_INCLUDED_ROUTER_KEY": "included_router",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Be FastAPI's private parts (0.137 and later): what an inclusion is and what it does to a scope."""
+
+    included_router: type[Any]
+    update_scope: Callable[[Any, Any], None]
+    apply_form_limits: Callable[[Any, Any], None] | None
+    note_route: Callable[..., None] | None
+    limit_body: Callable[[Any, int | None], Any] | None
+
+
+def _find_parts() -> Parts | None:
+    for name, value in _SCOPE_KEYS.items():
+        if getattr(fastapi_routing, name, None) != value:
+            return None
+    included_router = getattr(fastapi_routing, "_IncludedRouter", None)
+    update_scope = getattr(fastapi_routing, "_update_scope", None)
+    if included_router is None or update_scope is None:
+        return None
+    return Parts(
+        included_router=included_router,
+        update_scope=update_scope,
+        apply_form_limits=getattr(fastapi_routing, "_apply_router_form_limits", None),
+        note_route=getattr(fastapi_routing, "_route_selected", None),
+        limit_body=getattr(fastapi_routing, "wrap_app_with_body_limit", None),
+    )
+
+
+PARTS = _find_parts()
+
+
+def _find_inert_layers() -> frozenset[type[Any]]:
+    """Return the layers that FastAPI puts round every app and that act on errors and mounted apps only."""
+    named = (
+        ("fastapi.telemetry._asgi", "ExceptionTelemetryMiddleware"),
+        ("fastapi._body_limit", "AppBodyLimitMiddleware"),
+    )
+    found = set()
+    for module, name in named:
+        with contextlib.suppress(ImportError, AttributeError):
+            found.add(getattr(importlib.import_module(module), name))
+    return frozenset(found)
+
+
+INERT_LAYERS = _find_inert_layers()
+
+
+def _find_body_limit_key() -> str:
+    """Return the scope key under which a limit on the body's size is counted; no key when there is none."""
+    with contextlib.suppress(ImportError, AttributeError):
+        return str(importlib.import_module("starlette.middleware.body_limit").MAX_BODY_SIZE_SCOPE_KEY)
+    return "gateway.no_body_limit"
+
+
+BODY_LIMIT_KEY = _find_body_limit_key()
+
+
+class _Witness(BaseRoute):
+    """Match everything, and keep the scope that a router leaves."""
+
+    def __init__(self) -> None:
+        self.scope: Scope = {}
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Match fully."""
+        return Match.FULL, {}
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Keep the scope."""
+        self.scope = scope
+
+
+def _has_route_in_scope() -> bool:
+    """Tell whether Starlette's own router notes the route in the scope; its versions differ."""
+    witness = _Witness()
+    scope: Scope = {"type": "http", "path": "/", "root_path": "", "method": "GET"}
+    answer = Router([witness])(scope, None, None)  # type: ignore[arg-type]  # the witness neither receives nor sends
+    with contextlib.suppress(StopIteration):
+        answer.send(None)  # a coroutine that never waits ends at its first step
+    return "route" in witness.scope
+
+
+HAS_ROUTE_IN_SCOPE = _has_route_in_scope()
