@@ -174,20 +174,20 @@ def _missing_module_repair(wanted: ImportString, missing: str) -> str:
                 f"`{package}` is in the working directory, but has no `{missing}`{_nearest_module(missing)}"
             )
         return f"the app needs `{package}`: install it in the environment the gateway runs in ({sys.prefix})"
+    as_path = missing.replace(".", "/")
+    found = [*Path.cwd().glob(f"*/{as_path}/__init__.py"), *Path.cwd().glob(f"*/{as_path}.py")]
+    if found:
+        folder = found[0].relative_to(Path.cwd()).parts[0]
+        return (
+            f"it was found in `{folder}/`: start the gateway there, or set PYTHONPATH={folder}, "
+            "or install your project (`pip install -e .`)"
+        )
     nearest = _nearest_module(missing)
     if nearest:
         return f"is the name right?{nearest}"
     parent, _, last = missing.rpartition(".")
     if parent in sys.modules and not hasattr(sys.modules[parent], "__path__"):
         return f"a colon stands between module and object: write `{parent}:{last}`"
-    as_path = missing.replace(".", "/")
-    for candidate in sorted(Path.cwd().glob(f"*/{as_path}*")):
-        if candidate.is_dir() or candidate.suffix == ".py":
-            folder = candidate.relative_to(Path.cwd()).parts[0]
-            return (
-                f"it was found in `{folder}/`: start the gateway there, or set PYTHONPATH={folder}, "
-                "or install your project (`pip install -e .`)"
-            )
     return f"is the name right, and is it installed or in the working directory ({Path.cwd()})?"
 
 
