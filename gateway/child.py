@@ -140,6 +140,10 @@ class Child:
         if self._transport is not None:
             self._transport.close()
 
+    def last_words(self) -> str:
+        """Return why the worker could not start, in its own words if it left any."""
+        return self.failure or f"worker {self.slot} {self.epitaph()} before it could serve"
+
     def epitaph(self) -> str:
         """Say in words how the process ended."""
         code = self.process.returncode

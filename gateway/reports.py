@@ -55,6 +55,37 @@ class Report:
     backends: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class WorkerState:
+    """Be one worker as the supervisor sees it; ``uptime_s`` counts from its readiness."""
+
+    slot: int
+    pid: int
+    state: str
+    uptime_s: float = 0.0
+    generation: int = 0
+    digest: str = ""
+    is_valid: bool = True
+    is_ready: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """Be what the admin listener shows: the workers, and what they know, merged."""
+
+    report: Report
+    workers: tuple[WorkerState, ...] = ()
+    address: str = ""
+    config: str = ""
+    started_at: float = 0.0
+    restarts: int = 0
+
+    @property
+    def is_uniform(self) -> bool:
+        """Tell whether every serving worker has the same table in force."""
+        return len({worker.digest for worker in self.workers if worker.state == "serving"}) <= 1
+
+
 def parse_report(data: Mapping[str, Any]) -> Report:
     """Return the report that a worker's JSON object holds; missing keys take their defaults."""
     return Report(

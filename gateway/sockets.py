@@ -41,3 +41,9 @@ def bind(host: str, port: int, count: int = 1) -> list[socket.socket]:
             listener.close()
         raise ListenError(f"cannot listen on {host}:{port}: {exc.strerror or exc}") from exc
     return sockets
+
+
+def address_of(listener: socket.socket) -> str:
+    """Return ``HOST:PORT`` as it stands in a URL."""
+    host, port = listener.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -15,13 +15,15 @@ import contextlib
 import logging
 import signal
 import sys
+import textwrap
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway.child import Child, ServeOptions, launch
 from gateway.control import START_FAILED
-from gateway.reports import Report, merge_reports
+from gateway.reports import Overview, WorkerState, merge_reports
+from gateway.sockets import address_of
 
 if TYPE_CHECKING:
     import socket
@@ -69,22 +71,34 @@ class Supervisor:
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
-    def address(self) -> tuple[str, int]:
-        """Return the host and port that are served."""
-        host, port = self.listeners[0].getsockname()[:2]
-        return host, port
-
-    @property
     def workers(self) -> list[Child]:
         """Return every worker process that lives, by slot, then by age."""
         return sorted(self._alive, key=lambda worker: (worker.slot, worker.pid))
 
-    def report(self) -> Report:
-        """Return what the serving workers know, merged."""
-        return merge_reports(
-            worker.received.report
-            for worker in self.workers
-            if worker.state == "serving" and worker.received.has_report
+    def overview(self) -> Overview:
+        """Return the workers and what the serving ones know, merged."""
+        reports = {worker: worker.received.report for worker in self.workers if worker.received.has_report}
+        now = time.monotonic()
+        return Overview(
+            report=merge_reports(report for worker, report in reports.items() if worker.state == "serving"),
+            workers=tuple(
+                WorkerState(
+                    slot=worker.slot,
+                    pid=worker.pid,
+                    state=worker.state,
+                    uptime_s=round(now - worker.ready_at, 1) if worker.is_ready else 0.0,
+                    **{
+                        name: getattr(reports[worker], name)
+                        for name in ("generation", "digest", "is_valid", "is_ready")
+                        if worker in reports
+                    },
+                )
+                for worker in self.workers
+            ),
+            address=address_of(self.listeners[0]),
+            config=self.options.config,
+            started_at=self.started_at,
+            restarts=self.restarts,
         )
 
     async def run(self) -> int:
@@ -117,37 +131,30 @@ class Supervisor:
         while True:
             workers = [await self._launch(slot) for slot in range(self.options.workers)]
             self._current = {worker.slot: worker for worker in workers}
-            outcomes = asyncio.gather(*(worker.outcome for worker in workers))
             stop = asyncio.ensure_future(self._stop.wait())
-            while not stop.done() and not outcomes.done():
-                waited: list[asyncio.Future[Any]] = [
-                    stop,
-                    outcomes,
-                    *(w.outcome for w in workers if not w.outcome.done()),
-                ]
-                await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
-                if any(worker.outcome.done() and not worker.outcome.result() for worker in workers):
-                    break
-            is_ready = outcomes.done() and all(outcomes.result())
-            if is_ready and not stop.done():
+            is_ready = await _all_true([worker.outcome for worker in workers], unless=stop)
+            if is_ready:
                 stop.cancel()
                 return True
-            outcomes.cancel()
+            failed = [worker for worker in workers if worker.outcome.done() and not worker.outcome.result()]
+            if failed and not stop.done():
+                _say(f"gateway could not start:\n{textwrap.indent(failed[0].last_words(), '  ')}")
             for worker in workers:
-                if not worker.failure and worker.ended.is_set() and not stop.done():
-                    _say(f"gateway could not start:\n  worker {worker.slot} {worker.epitaph()}")
                 worker.kill()
             await asyncio.gather(*(worker.ended.wait() for worker in workers))
-            if stop.done() or not self.options.is_reloading:
+            if not self.options.is_reloading or not await self._code_change(stop):
+                stop.cancel()
                 return False
-            _say("Waiting for a Python file to change.")
-            self._roll_wanted.clear()
-            await asyncio.wait(
-                [stop, asyncio.ensure_future(self._roll_wanted.wait())], return_when=asyncio.FIRST_COMPLETED
-            )
-            self._roll_wanted.clear()
-            if self._stop.is_set():
-                return False
+
+    async def _code_change(self, stop: asyncio.Future[Any]) -> bool:
+        """Wait for a change of the code (True) or for ``stop`` (False)."""
+        _say("Waiting for a Python file to change.")
+        self._roll_wanted.clear()
+        change = asyncio.ensure_future(self._roll_wanted.wait())
+        await asyncio.wait([stop, change], return_when=asyncio.FIRST_COMPLETED)
+        change.cancel()
+        self._roll_wanted.clear()
+        return not stop.done()
 
     async def _launch(self, slot: int) -> Child:
         child = await launch(self.options, slot, self.listeners)
@@ -175,9 +182,11 @@ class Supervisor:
                     logger.warning("worker %d ends at once; next try in %g s", slot, delay_s)
                     await asyncio.sleep(delay_s)
                 self.restarts += 1
-                self._current[slot] = await self._launch(slot)
-                if await self._current[slot].outcome:
-                    logger.info("worker %d is back (pid %d)", slot, self._current[slot].pid)
+                fresh = self._current[slot] = await self._launch(slot)
+                if await fresh.outcome:
+                    logger.info("worker %d is back (pid %d)", slot, fresh.pid)
+                else:
+                    logger.error("worker %d could not start again:\n%s", slot, fresh.last_words())
                 self._share_out()
 
     async def _roll_when_asked(self) -> None:
@@ -199,8 +208,11 @@ class Supervisor:
                 except TimeoutError:
                     is_ready = False
                 if not is_ready:
+                    words = (
+                        fresh.last_words() if fresh.outcome.done() else f"no sign in {ROLL_PATIENCE_S:g} s"
+                    )
                     fresh.kill()
-                    logger.error("rolling restart stopped: the new worker failed; the old ones keep serving")
+                    logger.error("a new worker could not start; the old ones keep serving:\n%s", words)
                     return
                 self._current[slot] = fresh
                 self._share_out()
@@ -279,6 +291,18 @@ class Supervisor:
                     worker.kill()
             self._reap()
             await asyncio.sleep(0.01)
+
+
+async def _all_true(outcomes: list[asyncio.Future[bool]], *, unless: asyncio.Future[Any]) -> bool:
+    """Wait until all outcomes are true (True), or one is false or ``unless`` is done (False)."""
+    while not unless.done():
+        if any(outcome.done() and not outcome.result() for outcome in outcomes):
+            return False
+        waiting = [outcome for outcome in outcomes if not outcome.done()]
+        if not waiting:
+            return True
+        await asyncio.wait([unless, *waiting], return_when=asyncio.FIRST_COMPLETED)
+    return False
 
 
 def _say(text: str) -> None:

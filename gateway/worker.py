@@ -140,13 +140,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _fail(control: Control, text: str) -> int:
-    print(f"gateway could not start:\n{_indented(text)}", file=sys.stderr, flush=True)  # noqa: T201 - people read this
-    control.say({"event": "failed", "text": text})
+    control.say({"event": "failed", "text": text})  # the supervisor prints it, once for all workers
     return START_FAILED
-
-
-def _indented(text: str) -> str:
-    return "\n".join(f"  {line}" for line in text.splitlines())
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -205,9 +200,13 @@ def _is_importable(name: str) -> bool:
 def http_protocol() -> Any:
     """Return the HTTP protocol class: the gateway's own, which guards the framing, on uvicorn's httptools."""
     try:
-        from gateway.serving.protocol import GatewayProtocol
+        from gateway.serving.protocol import GuardedHttpProtocol
     except ModuleNotFoundError as exc:
         if exc.name != "gateway.serving.protocol":
             raise
         return "httptools" if _is_importable("httptools") else "h11"
-    return GatewayProtocol
+    return GuardedHttpProtocol
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,70 @@
+"""Hold the admin socket, and bring up its server when the first connection comes.
+
+A supervisor whose page nobody opens stays small: uvicorn and Starlette are imported on first use (0.2 s).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from typing import TYPE_CHECKING
+
+from gateway.sockets import bind
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Iterator
+
+    from gateway.reports import Overview
+
+logger = logging.getLogger("gateway.admin")
+
+
+class AdminListener:
+    """Listen on ``host:port`` from now on; raise :class:`~gateway.sockets.ListenError` if that cannot be."""
+
+    def __init__(self, host: str, port: int, token: str) -> None:
+        self.socket: socket.socket = bind(host, port)[0]
+        self.socket.listen()
+        self.socket.setblocking(False)
+        self._host = host
+        self._token = token
+        self._serving: asyncio.Task[None] | None = None
+
+    def start(self, provider: Callable[[], Overview]) -> None:
+        """Answer with what ``provider`` returns; call it in the running event loop."""
+        loop = asyncio.get_running_loop()
+
+        def wake() -> None:
+            loop.remove_reader(self.socket)
+            self._serving = loop.create_task(self._serve(provider))
+
+        loop.add_reader(self.socket, wake)
+
+    async def _serve(self, provider: Callable[[], Overview]) -> None:
+        import uvicorn
+
+        from gateway.web.admin import LOOPBACK_NAMES, create_admin
+
+        class QuietServer(uvicorn.Server):
+            """Leave signals to the supervisor."""
+
+            @contextlib.contextmanager
+            def capture_signals(self) -> Iterator[None]:
+                yield
+
+        hosts = LOOPBACK_NAMES | {f"[{self._host}]" if ":" in self._host else self._host}
+        config = uvicorn.Config(
+            create_admin(provider, self._token, hosts=hosts),
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            ws="none",
+            proxy_headers=False,
+            server_header=False,
+        )
+        try:
+            await QuietServer(config).serve(sockets=[self.socket])
+        except Exception:
+            logger.exception("the admin listener failed")

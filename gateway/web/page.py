@@ -1,0 +1,148 @@
+"""Draw the migration as one HTML page. Pure: an :class:`~gateway.reports.Overview` in, text out.
+
+Everything that comes from outside is escaped; the page holds no script or style of its own, so that the
+Content-Security-Policy can forbid both.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from html import escape
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gateway.reports import Overview, RouteReport
+
+STAGES = ("legacy", "shadow", "canary", "new", "retired")
+
+
+def render_page(overview: Overview) -> str:
+    """Return the page."""
+    report = overview.report
+    body = "".join(
+        (
+            _head(overview),
+            _alerts(overview),
+            _progress([route.stage for route in report.routes]),
+            _routes(report.routes),
+            _workers(overview),
+        )
+    )
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        '<meta name="color-scheme" content="light dark"><title>Migration</title>'
+        '<link rel="icon" href="data:,"><link rel="stylesheet" href="/static/admin.css">'
+        '<script src="/static/admin.js" defer></script></head>'
+        f'<body><main id="page">{body}</main></body></html>'
+    )
+
+
+def _head(overview: Overview) -> str:
+    report = overview.report
+    backends = "".join(
+        f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in report.backends.items()
+    )
+    return (
+        f"<header><div><h1>Migration</h1><p>{escape(overview.config)} on "
+        f"<b>{escape(overview.address)}</b>, generation {report.generation} "
+        f"<code>{escape(report.digest[:8])}</code></p></div><dl>{backends}</dl></header>"
+    )
+
+
+def _alerts(overview: Overview) -> str:
+    report = overview.report
+    alerts = []
+    if not report.is_valid:
+        alerts.append(
+            _alert(f"{overview.config} is refused; the last good table serves", report.problems, "error")
+        )
+    if not report.is_ready:
+        alerts.append(_alert("Not ready", report.reasons, "error"))
+    if not overview.is_uniform:
+        alerts.append(_alert("The workers are moving to another generation", (), "notice"))
+    return "".join(alerts)
+
+
+def _alert(title: str, lines: tuple[str, ...], kind: str) -> str:
+    items = "".join(f"<li>{escape(line)}</li>" for line in lines)
+    return f'<section class="alert {kind}" role="alert"><h2>{escape(title)}</h2><ul>{items}</ul></section>'
+
+
+def _progress(stages: list[str]) -> str:
+    """Draw how far the migration is: one bar, one part a stage."""
+    if not stages:
+        return ""
+    counts = Counter(stages)
+    parts, legend, x = [], [], 0.0
+    for stage in STAGES:
+        if count := counts[stage]:
+            width = 100 * count / len(stages)
+            parts.append(f'<rect class="stage-{stage}" x="{x:.3f}" y="0" width="{width:.3f}" height="4"/>')
+            x += width
+        legend.append(f'<li><i class="dot stage-{stage}"></i>{stage} <b>{count}</b></li>')
+    done = counts["new"] + counts["retired"]
+    label = f"{done} of {len(stages)} endpoints are served by new"
+    return (
+        f'<section class="progress"><p><b>{done}</b> of {len(stages)} endpoints are served by new</p>'
+        f'<svg viewBox="0 0 100 4" preserveAspectRatio="none" role="img" aria-label="{label}">'
+        f"{''.join(parts)}</svg><ul>{''.join(legend)}</ul></section>"
+    )
+
+
+def _routes(routes: tuple[RouteReport, ...]) -> str:
+    if not routes:
+        return '<p class="empty">The table has no rows, and the legacy app shows no rules.</p>'
+    rows = "".join(map(_row, sorted(routes, key=lambda route: (route.path, route.key))))
+    return (
+        '<div class="scroll"><table><thead><tr><th>Endpoint</th><th>Stage</th>'
+        '<th class="number">Legacy</th><th class="number">New</th><th class="number">Gateway</th>'
+        f"<th>Implementations</th><th>Owner</th></tr></thead><tbody>{rows}</tbody></table></div>"
+    )
+
+
+def _row(route: RouteReport) -> str:
+    methods, _, path = route.key.partition(" ")
+    share = f" {escape(str(route.weight))}" if route.weight else ""
+    compared = f'<small title="share of requests compared">±{escape(str(route.sample))}</small>'
+    implicit = "" if route.is_listed else '<small title="not listed in the table">implicit</small>'
+    counts = "".join(
+        f'<td class="number{"" if route.counts.get(name) else " zero"}">{route.counts.get(name, 0):,}</td>'
+        for name in ("legacy", "new", "gateway")
+    )
+    views = "".join(
+        f'<div><i class="dot stage-{name}" title="{name}"></i><code>{escape(view)}</code></div>'
+        for name, view in (("legacy", route.legacy_view), ("new", route.new_view))
+        if view
+    )
+    return (
+        f'<tr id="{escape(route.id)}"><td class="endpoint"><span>{escape(methods)}</span> '
+        f"<code>{escape(path)}</code></td>"
+        f'<td><span class="stage stage-{escape(route.stage)}">{escape(route.stage)}{share}</span>'
+        f"{compared if route.sample else ''}{implicit}</td>"
+        f'{counts}<td class="views">{views}</td><td>{escape(route.owner or "")}</td></tr>'
+    )
+
+
+def _workers(overview: Overview) -> str:
+    rows = "".join(
+        f'<tr><td class="number">{worker.slot}</td><td class="number">{worker.pid}</td>'
+        f"<td>{escape(worker.state)}</td>"
+        f'<td class="number">{worker.generation}</td>'
+        f'<td class="number">{_duration(worker.uptime_s)}</td></tr>'
+        for worker in overview.workers
+    )
+    return (
+        '<section class="workers"><h2>Workers</h2><table><thead><tr><th class="number">Slot</th>'
+        '<th class="number">Process</th><th>State</th><th class="number">Generation</th>'
+        f'<th class="number">Up</th></tr></thead><tbody>{rows}</tbody></table>'
+        f"<p>{overview.restarts} restarts since the start.</p></section>"
+    )
+
+
+def _duration(seconds: float) -> str:
+    whole = int(seconds)
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if whole >= size:
+            return f"{whole // size} {unit}"
+    return f"{whole} s"
