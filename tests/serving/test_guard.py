@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ipaddress import ip_network
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 from hypothesis import given
@@ -173,8 +174,6 @@ def test_no_header_list_makes_the_guard_fail_otherwise_than_by_refusing(
     ],
 )
 def test_new_never_sees_a_path_that_its_router_reads_otherwise(raw: bytes, status: int) -> None:
-    from urllib.parse import unquote
-
     scope = scope_of(path=unquote(raw.decode()), raw_path=raw)
     with pytest.raises(RequestRefused) as refused:
         canonicalise(scope, allow_encoded_slash=False)
