@@ -3,7 +3,8 @@
 The app sees what it would see under a server: its lifespan runs once in a task of its own, every
 request gets a shallow copy of the lifespan's state, and ``root_path`` stands in front of the path
 (https://asgi.readthedocs.io/en/stable/specs/www.html). Exceptions of the app propagate as they come.
-This module decides nothing about which route answers; :mod:`gateway.backends.dispatch` and :mod:`gateway.backends.shortcut` shorten the way.
+This module decides nothing about which route answers; :mod:`gateway.backends.dispatch` and
+:mod:`gateway.backends.shortcut` shorten the way to it.
 """
 
 from __future__ import annotations
@@ -200,7 +201,7 @@ class AsgiBackend:
 
 
 async def prepared_way(app: AsgiApp) -> AsgiApp:
-    """Return the shortest way to ``app`` that answers exactly as it does; ``app`` itself when there is none."""
+    """Return the shortest way to ``app`` that answers exactly as it does; else ``app`` itself."""
     difference = await disagreement()
     if difference:
         logger.warning("new routes by its own router, which is slower with many routes: %s", difference)
