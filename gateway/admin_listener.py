@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Iterator
 
+    import uvicorn
+
     from gateway.reports import Overview
 
 logger = logging.getLogger("gateway.admin")
@@ -31,6 +33,7 @@ class AdminListener:
         self._host = host
         self._token = token
         self._serving: asyncio.Task[None] | None = None
+        self._server: uvicorn.Server | None = None
 
     def start(self, provider: Callable[[], Overview]) -> None:
         """Answer with what ``provider`` returns; call it in the running event loop."""
@@ -41,6 +44,18 @@ class AdminListener:
             self._serving = loop.create_task(self._serve(provider))
 
         loop.add_reader(self.socket, wake)
+
+    async def stop(self) -> None:
+        """Stop listening; an answer under way is cut."""
+        if self._serving is None:
+            asyncio.get_running_loop().remove_reader(self.socket)
+        else:
+            self._serving.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._serving
+            for connection in list(self._server.server_state.connections) if self._server else ():
+                connection.transport.abort()
+        self.socket.close()
 
     async def _serve(self, provider: Callable[[], Overview]) -> None:
         import uvicorn
@@ -65,6 +80,7 @@ class AdminListener:
             server_header=False,
         )
         try:
-            await QuietServer(config).serve(sockets=[self.socket])
+            self._server = QuietServer(config)
+            await self._server.serve(sockets=[self.socket])
         except Exception:
             logger.exception("the admin listener failed")

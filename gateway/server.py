@@ -186,6 +186,7 @@ class WorkerServer(uvicorn.Server):
 
     def _cut_what_is_left(self) -> None:
         tasks = list(self.server_state.tasks)
+        logging.getLogger("uvicorn.error").addFilter(_is_no_cancellation)
         if tasks:
             logger.warning("cut %d requests: the grace of %g s was too short", len(tasks), self._grace_s)
         for task in tasks:
@@ -206,6 +207,11 @@ class WorkerServer(uvicorn.Server):
             await asyncio.sleep(REPORT_EVERY_S)
             if changes := self._changes():
                 await self._control.send({"event": "report", **changes})
+
+
+def _is_no_cancellation(record: logging.LogRecord) -> bool:
+    """Keep uvicorn from logging each request that we cut as an error of the app."""
+    return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
 
 
 def _waiting_connections(listener: socket.socket) -> Iterator[socket.socket]:

@@ -136,6 +136,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as exc:
         logger.exception("the worker failed")
         return _fail(control, f"{type(exc).__name__}: {exc}")
+    finally:
+        for listener in listeners:
+            listener.close()
     return 0
 
 

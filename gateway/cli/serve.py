@@ -23,6 +23,7 @@ from gateway.sockets import ListenError, address_of, bind
 from gateway.supervisor import Supervisor
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Mapping, Sequence
 
     from gateway.reports import Overview
@@ -41,25 +42,35 @@ def run(verb: str, arguments: Sequence[str]) -> int:
     options = read_options(verb, arguments, os.environ)
     configure_journal(options.log_level)
     token = options.admin_token or secrets.token_urlsafe(24)
+    listeners: list[socket.socket] = []
     try:
-        listeners = bind(options.host, options.port, options.workers)
+        listeners += bind(options.host, options.port, options.workers)
         admin = AdminListener(*options.admin, token) if options.admin else None
+        return asyncio.run(_supervise(options, listeners, admin, token))
     except ListenError as exc:
-        option = "--port" if "listeners" not in locals() else "--admin HOST:PORT, or --admin off"
+        option = "--admin HOST:PORT, or --admin off" if listeners else "--port"
         print(f"gateway: {exc}; choose another with {option}", file=sys.stderr)
         return START_FAILED
+    finally:
+        for listener in listeners:
+            listener.close()
 
-    async def supervise() -> int:
-        async def announce(supervisor: Supervisor) -> None:
-            if admin is not None:
-                admin.start(supervisor.overview)
-            where = f"http://{address_of(admin.socket)}/" if admin else ""
-            secret = "" if options.admin_token else f"?token={token}"
-            print(banner(supervisor.overview(), options, where and where + secret), flush=True)
 
+async def _supervise(
+    options: ServeOptions, listeners: list[socket.socket], admin: AdminListener | None, token: str
+) -> int:
+    async def announce(supervisor: Supervisor) -> None:
+        if admin is not None:
+            admin.start(supervisor.overview)
+        where = f"http://{address_of(admin.socket)}/" if admin else ""
+        secret = "" if options.admin_token else f"?token={token}"
+        print(banner(supervisor.overview(), options, where and where + secret), flush=True)
+
+    try:
         return await Supervisor(options, listeners, on_ready=announce).run()
-
-    return asyncio.run(supervise())
+    finally:
+        if admin is not None:
+            await admin.stop()
 
 
 def banner(overview: Overview, options: ServeOptions, admin_url: str) -> str:
@@ -79,7 +90,7 @@ def banner(overview: Overview, options: ServeOptions, admin_url: str) -> str:
     how = (
         "Python files are watched"
         if options.is_reloading
-        else f"kill -HUP {os.getpid()} restarts the workers one by one"
+        else f"kill -HUP {os.getpid()} restarts the workers"
     )
     lines += ["", f"{how}, Ctrl-C stops."]
     return "\n".join(lines)
@@ -89,7 +100,7 @@ _STAGES = ("legacy", "shadow", "canary", "new", "retired")
 
 
 def read_options(verb: str, arguments: Sequence[str], environ: Mapping[str, str]) -> ServeOptions:
-    """Return the options of ``gateway serve`` or ``dev``; exit with 2 and one line when they make no sense."""
+    """Return the options of ``gateway serve`` or ``dev``; exit with 2 when they make no sense."""
     parsed = make_parser(verb, environ).parse_args(arguments)
     if not Path(parsed.config).is_file() and parsed.app == DEFAULT_APP:
         print(f"gateway: there is no {parsed.config} here; `gateway init` writes one", file=sys.stderr)

@@ -139,7 +139,7 @@ class _Gate:
     def __init__(self, app: ASGIApp, *, token: str, hosts: frozenset[str]) -> None:
         self._app = app
         self._token = token.encode()
-        # Cookies know no ports: the browser shows this one to the public listener too, so it is not the token.
+        # Cookies know no ports: the public listener gets to see this one, so it must not be the token itself.
         self._cookie = hmac.new(self._token, b"admin cookie", hashlib.sha256).hexdigest()
         self._hosts = hosts
 

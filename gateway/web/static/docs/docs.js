@@ -7,7 +7,9 @@ const place = document.getElementById("swagger-ui");
 const stages = (system) => ({
   wrapComponents: {
     OperationSummaryPath: (Original) => (props) => {
-      const operation = props.operationProps.get("op");
+      // The operation itself is resolved only when it is opened; the description is always at hand.
+      const spot = ["paths", props.operationProps.get("path"), props.operationProps.get("method")];
+      const operation = system.getSystem().specSelectors.specJson().getIn(spot);
       const stage = operation && operation.get("x-migration-stage");
       if (!stage) {
         return system.React.createElement(Original, props);
