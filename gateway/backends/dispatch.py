@@ -122,6 +122,15 @@ class PreparedRouter:
             self.turn_off(f"its routes changed {_REBUILD_LIMIT} times while it served")
         if self.is_off:
             return
+        try:
+            trouble = self._build()
+        except Exception as exc:  # the router's own way raises it for the requests that it concerns
+            trouble = f"indexing its routes raised {exc!r}"
+        if trouble:
+            self.turn_off(trouble)
+
+    def _build(self) -> str:
+        """Index the leaves; return what speaks against using the index, or nothing."""
         for router in included_routers(self.router):
             self._observe(router)
         leaves = list(flatten(self.router))
@@ -129,9 +138,7 @@ class PreparedRouter:
             if isinstance(leaf.route, Mount | Host):
                 prepare_routers(leaf.route.app)
         self._index = PathIndex((leaf.shape, leaf) for leaf in leaves)
-        trouble = next(self._differences(leaves), None)
-        if trouble is not None:
-            self.turn_off(trouble)
+        return next(self._differences(leaves), "")
 
     def turn_off(self, reason: str) -> None:
         """Leave every request to the stock router from now on, and say why, once."""
