@@ -95,8 +95,8 @@ def _routes(routes: tuple[RouteReport, ...]) -> str:
         return '<p class="empty">The table has no rows, and the legacy app shows no rules.</p>'
     rows = "".join(map(_row, sorted(routes, key=lambda route: (route.path, route.key))))
     return (
-        '<div class="scroll"><table><thead><tr><th>Endpoint</th><th>Stage</th>'
-        '<th class="number">Legacy</th><th class="number">New</th><th class="number">Gateway</th>'
+        '<div class="scroll"><table><thead><tr><th>Method</th><th>Path</th><th>Stage</th>'
+        '<th class="number">By legacy</th><th class="number">By new</th><th class="number">By gateway</th>'
         f"<th>Implementations</th><th>Owner</th></tr></thead><tbody>{rows}</tbody></table></div>"
     )
 
@@ -104,7 +104,7 @@ def _routes(routes: tuple[RouteReport, ...]) -> str:
 def _row(route: RouteReport) -> str:
     methods, _, path = route.key.partition(" ")
     share = f" {escape(str(route.weight))}" if route.weight else ""
-    compared = f'<small title="share of requests compared">±{escape(str(route.sample))}</small>'
+    compared = f"<small>{escape(str(route.sample))} compared</small>"
     implicit = "" if route.is_listed else '<small title="not listed in the table">implicit</small>'
     counts = "".join(
         f'<td class="number{"" if route.counts.get(name) else " zero"}">{route.counts.get(name, 0):,}</td>'
@@ -116,9 +116,9 @@ def _row(route: RouteReport) -> str:
         if view
     )
     return (
-        f'<tr id="{escape(route.id)}"><td class="endpoint"><span>{escape(methods)}</span> '
-        f"<code>{escape(path)}</code></td>"
-        f'<td><span class="stage stage-{escape(route.stage)}">{escape(route.stage)}{share}</span>'
+        f'<tr id="{escape(route.id)}"><td class="method">{escape(methods)}</td>'
+        f'<td class="path"><code>{escape(path)}</code></td>'
+        f'<td class="at"><span class="stage stage-{escape(route.stage)}">{escape(route.stage)}{share}</span>'
         f"{compared if route.sample else ''}{implicit}</td>"
         f'{counts}<td class="views">{views}</td><td>{escape(route.owner or "")}</td></tr>'
     )
