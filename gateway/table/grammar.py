@@ -280,7 +280,7 @@ def check_import_string(value: object) -> str:
     if not colon:
         found, _, last = written.partition("(")[0].rpartition(".")
         ending = written[len(found) + 1 :] if found else ""
-        repair = f"write {found}:{ending}" if found and last else f"write {written}:app"
+        repair = f"write {found}:{ending}" if found and "(" in last + ending else f"write {written}:app"
         if written.endswith(".py"):
             repair = f"write {written.removesuffix('.py').replace('/', '.')}:app"
         raise Wrong(f"{shown(written)} names a module but nothing in it", repair)

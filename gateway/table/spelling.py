@@ -128,5 +128,6 @@ def whole(value: object, minimum: int, maximum: int) -> int:
         raise Wrong(f"{shown(value)} is not a whole number", repair)
     if not minimum <= value <= maximum:
         side = f"below {minimum}" if value < minimum else f"above {maximum}"
-        raise Wrong(f"{shown(value)} is {side}", f"write a number from {minimum} to {maximum}")
+        fitting = f"a number from {minimum} to {maximum}" if minimum < maximum else str(minimum)
+        raise Wrong(f"{shown(value)} is {side}", f"write {fitting}")
     return value
