@@ -59,30 +59,26 @@ def _find_parts() -> Parts | None:
 PARTS = _find_parts()
 
 
-def _find_inert_layers() -> frozenset[type[Any]]:
-    """Return the layers that FastAPI puts round every app and that act on errors and mounted apps only."""
-    named = (
-        ("fastapi.telemetry._asgi", "ExceptionTelemetryMiddleware"),
-        ("fastapi._body_limit", "AppBodyLimitMiddleware"),
-    )
-    found = set()
-    for module, name in named:
-        with contextlib.suppress(ImportError, AttributeError):
-            found.add(getattr(importlib.import_module(module), name))
-    return frozenset(found)
-
-
-INERT_LAYERS = _find_inert_layers()
-
-
-def _find_body_limit_key() -> str:
-    """Return the scope key under which a limit on the body's size is counted; no key when there is none."""
+def _find(module: str, name: str) -> Any:
+    """Return an attribute of a module that some versions have; None in the others."""
     with contextlib.suppress(ImportError, AttributeError):
-        return str(importlib.import_module("starlette.middleware.body_limit").MAX_BODY_SIZE_SCOPE_KEY)
-    return "gateway.no_body_limit"
+        return getattr(importlib.import_module(module), name)
+    return None
 
 
-BODY_LIMIT_KEY = _find_body_limit_key()
+# Layers that FastAPI puts round every app, and that act on errors and on mounted apps only.
+INERT_LAYERS = frozenset(
+    {
+        _find("fastapi.telemetry._asgi", "ExceptionTelemetryMiddleware"),
+        _find("fastapi._body_limit", "AppBodyLimitMiddleware"),
+    }
+) - {None}
+
+# The layer that closes uploaded files after the request; older versions close them in the route.
+EXIT_STACK_LAYER = _find("fastapi.middleware.asyncexitstack", "AsyncExitStackMiddleware")
+
+# Where Starlette counts a limited body; a scope that has it stands below such a limit.
+BODY_LIMIT_KEY = _find("starlette.middleware.body_limit", "MAX_BODY_SIZE_SCOPE_KEY")
 
 
 class _Witness(BaseRoute):

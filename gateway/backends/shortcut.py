@@ -13,12 +13,11 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
-from fastapi.middleware.asyncexitstack import AsyncExitStackMiddleware
 from starlette.applications import Starlette
 from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.middleware.exceptions import ExceptionMiddleware
 
-from gateway.backends.framework import BODY_LIMIT_KEY, INERT_LAYERS
+from gateway.backends.framework import BODY_LIMIT_KEY, EXIT_STACK_LAYER, INERT_LAYERS
 
 if TYPE_CHECKING:
     from gateway.backends.base import AsgiApp, Message, Receive, Scope, Send
@@ -114,7 +113,7 @@ class Shortcut:
             kind = type(layer)
             if kind is ExceptionMiddleware:
                 handlers = (layer._exception_handlers, layer._status_handlers)
-            elif kind is AsyncExitStackMiddleware and layer.context_name == "fastapi_middleware_astack":
+            elif kind is EXIT_STACK_LAYER and layer.context_name == "fastapi_middleware_astack":
                 self._has_exit_stack = True
             elif not (kind is ServerErrorMiddleware and is_outermost) and kind not in INERT_LAYERS:
                 return

@@ -332,7 +332,8 @@ def test_observed_routes_are_a_list_that_tells_of_every_change() -> None:
 
     mutations: list[tuple[str, Any]] = [
         ("append", 4), ("__setitem__", (0, 9)), ("insert", (0, 0)), ("extend", [5]), ("remove", 1),
-        ("pop", ()), ("__delitem__", 0), ("__iadd__", [7]), ("__imul__", 2), ("sort", ()), ("reverse", ()), ("clear", ()),
+        ("pop", ()), ("__delitem__", 0), ("__iadd__", [7]), ("__imul__", 2), ("sort", ()),
+        ("reverse", ()), ("clear", ()),
     ]  # fmt: skip
     for number, (name, arguments) in enumerate(mutations, start=1):
         getattr(routes, name)(*(arguments if isinstance(arguments, tuple) else (arguments,)))
