@@ -1,7 +1,7 @@
 """Describe routing.yaml to pydantic: its keys, where each may stand, and the help an editor shows.
 
 The models settle the shape and every single value; what depends on several values at once is decided
-in :mod:`gateway.table.rows` and :mod:`gateway.table.sections`. They also are the JSON Schema
+in :mod:`gateway.table.row_specs` and :mod:`gateway.table.sections`. They also are the JSON Schema
 (:mod:`gateway.table.schema`), so every key has a description.
 """
 

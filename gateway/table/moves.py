@@ -46,7 +46,7 @@ _SAFE_METHODS = frozenset({"GET", "HEAD", ANY_METHOD})
 
 
 def can_shadow(spec: RouteSpec) -> bool:
-    """Tell whether some request of the row may be shadowed: it writes nothing, or its writes are rehearsed."""
+    """Tell whether some requests of the row may be shadowed: those that write nothing, or are rehearsed."""
     if WEBSOCKET in spec.methods:
         return False
     if spec.writes == "rehearse" or spec.safe is True:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from gateway.errors import Problem, Severity
-from gateway.table.rows import Rows
+from gateway.table.row_specs import RowReader
 from gateway.table.sections import Sections
 from gateway.table.source import MAX_BYTES, read_source
 from gateway.table.spec import TableSpec
@@ -68,7 +68,7 @@ def parse_table(text: bytes, *, source: str, environ: Mapping[str, str] | None) 
     legacy, new = sections.backend("legacy"), sections.backend("new")
     server, store, shared = sections.server(), sections.store(), sections.shared()
     events, compare = sections.events(), sections.compare()
-    rows = Rows(read, understood)
+    rows = RowReader(read, understood)
     routes = rows.read()
     found = (*read.problems, *understood.problems, *sections.problems, *rows.problems)
     found = (*found, *_deceptions(read, understood))
