@@ -35,6 +35,7 @@ def legacy_app(protection: str | None = "basic", **config: Any) -> Flask:
     @app.get("/login")
     def login() -> str:
         remember = "remember" in flask.request.args
+        flask.session.permanent = "permanent" in flask.request.args
         flask_login.login_user(Person("Ada"), remember=remember)
         return "in"
 
@@ -70,6 +71,7 @@ def new_app(legacy: Flask) -> Any:
 
     @app.get("/login")
     async def log_in(request: Request) -> str:
+        (await sessions(request)).permanent = "permanent" in request.query_params
         await login.log_in(request, "Ada", is_remembered="remember" in request.query_params)
         return "in"
 
@@ -133,7 +135,7 @@ LAYOUTS = [pytest.param(False, id="legacy logs in"), pytest.param(True, id="new 
 
 @pytest.mark.parametrize("is_swapped", LAYOUTS)
 @pytest.mark.parametrize("protection", PROTECTIONS)
-@pytest.mark.parametrize("query", ["", "?remember"])
+@pytest.mark.parametrize("query", ["", "?remember", "?permanent"])
 @pytest.mark.parametrize("forget", [False, True], ids=["with session", "without session"])
 async def test_both_sides_agree_on_who_is_logged_in(
     is_swapped: bool, protection: str | None, query: str, forget: bool
@@ -142,7 +144,7 @@ async def test_both_sides_agree_on_who_is_logged_in(
     first = new if is_swapped else legacy
     start: dict[str, str] = {}
     await first.ask(f"/login{query}", start, **BROWSER)
-    assert set(start) == ({"session", "remember_token"} if query else {"session"})
+    assert set(start) == ({"session", "remember_token"} if query == "?remember" else {"session"})
     if forget:
         start.pop("session")
     for caller in (BROWSER, OTHER):
