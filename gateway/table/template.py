@@ -487,3 +487,8 @@ def _kind_of(pieces: list[str | Parameter], parameters: list[Parameter], is_fina
     if any(isinstance(piece, str) for piece in pieces):
         return Kind.MIXED
     return Kind.PLAIN if all(is_plain(parameter.converter) for parameter in parameters) else Kind.TYPED
+
+
+def assemble(text: str, tokens: Iterable[str | Parameter]) -> Template:
+    """Build a template from literal texts and parameters in order; the first starts with a slash."""
+    return _assemble(text, _split(tokens))
