@@ -234,11 +234,16 @@ class _Slot:
 
     async def save(self, message: Message) -> Message:
         """Return the response's head with what saving the session adds to it."""
-        if self._session is None and not self._has_to_refresh():
+        is_untouched = self._session is None
+        if is_untouched and not self._has_to_refresh():
             return message
         session = await self.open()
         app = cast("Flask", self._app)
-        if app.session_interface.is_null_session(session):
+        interface = app.session_interface
+        if interface.is_null_session(session):
+            return message
+        if is_untouched and is_plain(app) and not interface.should_set_cookie(app, session):
+            # Flask's own interface would do nothing now: spare most requests the response made for it.
             return message
         headers = _one_vary(message.get("headers", ()))
         response = app.response_class(
@@ -249,7 +254,7 @@ class _Slot:
         for step in self.steps:
             step(session, response)
         if self._context is None:
-            app.session_interface.save_session(app, session, response)
+            interface.save_session(app, session, response)
         else:
             await anyio.to_thread.run_sync(self._save_in_context, app, session, response)
         after = list(response.headers)

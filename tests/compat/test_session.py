@@ -29,6 +29,11 @@ from tests.compat.apps import (
 )
 from tests.running import running
 
+needs_flask_3_1 = pytest.mark.skipif(
+    "SECRET_KEY_FALLBACKS" not in Flask.default_config,
+    reason="key fallbacks and partitioned cookies came with Flask 3.1",
+)
+
 ANSWERS = ["/model", "/redirect", "/abort", "/stream", "/broken"]
 
 
@@ -117,7 +122,11 @@ ATTRIBUTES: list[Any] = [
     pytest.param({"SESSION_COOKIE_SECURE": True}, id="secure"),
     pytest.param({"SESSION_COOKIE_SAMESITE": "Lax"}, id="lax"),
     pytest.param({"SESSION_COOKIE_SAMESITE": "Strict"}, id="strict"),
-    pytest.param({"SESSION_COOKIE_SECURE": True, "SESSION_COOKIE_PARTITIONED": True}, id="partitioned"),
+    pytest.param(
+        {"SESSION_COOKIE_SECURE": True, "SESSION_COOKIE_PARTITIONED": True},
+        id="partitioned",
+        marks=needs_flask_3_1,
+    ),
     pytest.param({"PERMANENT_SESSION_LIFETIME": timedelta(hours=1)}, id="lifetime"),
     pytest.param({"SESSION_REFRESH_EACH_REQUEST": False}, id="no refresh"),
 ]
@@ -212,6 +221,7 @@ def test_what_one_side_writes_the_other_reads_with_the_same_types(content: dict[
     anyio.run(both_ways)
 
 
+@needs_flask_3_1
 async def test_a_rotated_key_logs_nobody_out_and_new_cookies_need_the_new_key() -> None:
     old, rotated = flask_app(SECRET_KEY="old"), flask_app(SECRET_KEY="new", SECRET_KEY_FALLBACKS=["old"])
     seen: list[dict[str, Any]] = []
@@ -366,6 +376,14 @@ async def test_installing_after_the_first_request_is_refused() -> None:
 def test_settings_that_make_no_sense_are_refused_at_once(make: Any) -> None:
     with pytest.raises(SettingsError):
         make()
+
+
+@pytest.mark.skipif(
+    "SECRET_KEY_FALLBACKS" in Flask.default_config, reason="the installed Flask knows key fallbacks"
+)
+def test_settings_that_an_older_flask_would_ignore_are_refused() -> None:
+    with pytest.raises(SettingsError, match=r"Flask 3\.1"):
+        FlaskSessions(secret_key="new", key_fallbacks=["old"])
 
 
 async def test_another_key_than_the_legacy_apps_is_warned_about_once(
