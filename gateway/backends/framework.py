@@ -45,11 +45,11 @@ def _find_parts() -> Parts | None:
             return None
     included_router = getattr(fastapi_routing, "_IncludedRouter", None)
     update_scope = getattr(fastapi_routing, "_update_scope", None)
-    if included_router is None or update_scope is None:
+    if included_router is None:
         return None
     return Parts(
         included_router=included_router,
-        update_scope=update_scope,
+        update_scope=update_scope or dict.update,
         apply_form_limits=getattr(fastapi_routing, "_apply_router_form_limits", None),
         note_route=getattr(fastapi_routing, "_route_selected", None),
         limit_body=getattr(fastapi_routing, "wrap_app_with_body_limit", None),
@@ -96,14 +96,15 @@ class _Witness(BaseRoute):
         self.scope = scope
 
 
-def _has_route_in_scope() -> bool:
-    """Tell whether Starlette's own router notes the route in the scope; its versions differ."""
+def _notes_route(router_class: type[Router]) -> bool:
+    """Tell whether a router notes what matched at its top in the scope; versions differ."""
     witness = _Witness()
     scope: Scope = {"type": "http", "path": "/", "root_path": "", "method": "GET"}
-    answer = Router([witness])(scope, None, None)  # type: ignore[arg-type]  # the witness neither receives nor sends
+    answer = router_class(routes=[witness])(scope, None, None)  # type: ignore[arg-type]  # the witness neither receives nor sends
     with contextlib.suppress(StopIteration):
         answer.send(None)  # a coroutine that never waits ends at its first step
     return "route" in witness.scope
 
 
-HAS_ROUTE_IN_SCOPE = _has_route_in_scope()
+IS_ROUTE_NOTED_BY_STARLETTE = _notes_route(Router)
+IS_ROUTE_NOTED_BY_FASTAPI = _notes_route(fastapi_routing.APIRouter)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi.routing import APIRoute, APIRouter, APIWebSocketRoute
 from starlette.routing import BaseRoute, Host, Match, Mount, Route, Router, WebSocketRoute
 
-from gateway.backends.framework import HAS_ROUTE_IN_SCOPE, PARTS
+from gateway.backends.framework import IS_ROUTE_NOTED_BY_FASTAPI, IS_ROUTE_NOTED_BY_STARLETTE, PARTS
 from gateway.backends.shapes import ANYTHING, Shape, shape_of
 
 if TYPE_CHECKING:
@@ -55,9 +55,9 @@ class Leaf:
 
     def prepare(self, scope: Scope, child_scope: Any) -> None:
         """Leave in ``scope`` what the router leaves there before it hands over."""
+        if IS_ROUTE_NOTED_BY_FASTAPI:
+            scope["route"] = self.top
         if PARTS is None:
-            if HAS_ROUTE_IN_SCOPE:
-                scope["route"] = self.route
             scope.update(child_scope)
             return
         if self.is_after_inclusion:
@@ -78,7 +78,7 @@ class PlainLeaf(Leaf):
 
     def prepare(self, scope: Scope, child_scope: Any) -> None:
         """Leave in ``scope`` what Starlette's router leaves there."""
-        if HAS_ROUTE_IN_SCOPE:
+        if IS_ROUTE_NOTED_BY_STARLETTE:
             scope["route"] = self.route
         scope.update(child_scope)
 
@@ -124,6 +124,8 @@ class IncludedLeaf(Leaf):
     def prepare(self, scope: Scope, child_scope: Any) -> None:
         """Leave in ``scope`` what each router on the way leaves there."""
         parts = self._parts
+        if IS_ROUTE_NOTED_BY_FASTAPI:
+            scope["route"] = self.top
         own = scope.setdefault(_FASTAPI, {})
         if self._has_form_limits and parts.apply_form_limits is not None:
             for each in self._chain:

@@ -163,6 +163,13 @@ def with_default(files: Path) -> FastAPI:
     return app
 
 
+def rooted(files: Path) -> FastAPI:
+    """Return the app below a root path of its own."""
+    app = build(files)
+    app.root_path = "/old"
+    return app
+
+
 def below_middleware_class(files: Path) -> FastAPI:
     """Return an app whose class does something of its own with every request."""
 
@@ -189,7 +196,7 @@ async def _mine(request: Request) -> PlainTextResponse:
 
 
 BUILDERS = [
-    plain, handling, layered, debugging, limited, form_limited, without_redirects, with_default,
+    plain, handling, layered, debugging, limited, form_limited, without_redirects, with_default, rooted,
     below_middleware_class, mounted,
 ]  # fmt: skip
 
