@@ -105,7 +105,8 @@ class EnvironBuilder:
                 key = self._key(name)
             if not key:
                 continue
-            text = value.decode("latin-1")
+            # Not every server takes the padding off (RFC 9112 section 5.1).
+            text = value.decode("latin-1").strip(" \t")
             if key in environ:
                 separator = "; " if key == "HTTP_COOKIE" else ","
                 text = f"{environ[key]}{separator}{text}"

@@ -32,6 +32,7 @@ class Inlet:
     """
 
     __slots__ = (
+        "_is_received",
         "_is_watching",
         "_loop",
         "_on_error",
@@ -56,6 +57,7 @@ class Inlet:
         self._receive = receive
         self._on_left = on_left
         self._on_error = on_error
+        self._is_received = has_body
         self._is_watching = False
         self._task: asyncio.Task[None] | None = None
         self._ready: asyncio.Future[None] | None = None
@@ -161,7 +163,14 @@ class Inlet:
                 body.is_paused = False
 
     async def _watch(self) -> None:
-        message = await self._receive()
-        if message["type"] == "http.disconnect":
-            self._on_left(True)
-        # Anything else after the end of the body comes from no server, and would come for ever.
+        # A request without a body still has one empty message, when none was received before.
+        is_ended = self._is_received
+        while True:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                self._on_left(True)
+                return
+            if is_ended:
+                # No server sends a body twice; whoever does would do so for ever.
+                return
+            is_ended = not message.get("more_body", False)
