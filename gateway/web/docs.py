@@ -31,6 +31,9 @@ _ASSETS: Final = {
     "docs.js": ("docs", "text/javascript; charset=utf-8"),
 }
 
+DOCS_FILES: Final = tuple(_ASSETS)
+"""The names of the page's files, as :class:`DocsAssets` serves them."""
+
 _POLICY: Final = "; ".join(
     (
         "default-src 'none'",

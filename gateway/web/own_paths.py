@@ -6,12 +6,13 @@ app already answers: :meth:`OwnPaths.claim` never takes one away from it, but fo
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING, Any
 
 from fastapi.responses import JSONResponse
 
-from gateway.web.docs import DocsPage
+from gateway.web.docs import DOCS_FILES, DocsAssets, docs_page
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -39,18 +40,20 @@ class OwnPaths:
         self._report = report
         self._describe = describe
         self._registered: set[str] = set()
+        self._described: tuple[Snapshot, Response] | None = None
+        self._snapshot: Snapshot
 
     def claim(self, snapshot: Snapshot) -> frozenset[str]:
         """Return the exact paths that are the gateway's own under ``snapshot``, and make them answer."""
+        self._snapshot = snapshot
         server = snapshot.spec.server
         prefix = server.prefix.rstrip("/")
         handlers: dict[str, Handler] = {f"{prefix}/health": self._health, f"{prefix}/ready": self._ready}
         if server.openapi is not None and not _is_taken(snapshot, server.openapi):
             handlers[server.openapi] = self._openapi
             if server.docs is not None and not _is_taken(snapshot, server.docs):
-                page = DocsPage(server.openapi, f"{prefix}/docs")
-                handlers[server.docs] = page.show
-                handlers |= page.files()
+                handlers[server.docs] = self._docs
+                handlers |= {f"{prefix}/docs/{name}": _docs_file for name in DOCS_FILES}
         for path, handler in handlers.items():
             if path not in self._registered:
                 self._registered.add(path)
@@ -82,7 +85,20 @@ class OwnPaths:
         return JSONResponse(content, status, headers={"cache-control": "no-store"})
 
     async def _openapi(self, _request: Request) -> Response:
-        return JSONResponse(self._describe())
+        """Describe the whole API. The description is made once a snapshot, in a thread: it may be large."""
+        snapshot = self._snapshot
+        if self._described is None or self._described[0] is not snapshot:
+            description = await asyncio.to_thread(self._describe)
+            self._described = (snapshot, JSONResponse(description))
+        return self._described[1]
+
+    async def _docs(self, _request: Request) -> Response:
+        server = self._snapshot.spec.server
+        return docs_page(server.openapi or "", f"{server.prefix.rstrip('/')}/docs")
+
+
+async def _docs_file(request: Request) -> Response:
+    return DocsAssets().response(request.scope)
 
 
 def _is_taken(snapshot: Snapshot, path: str) -> bool:
