@@ -97,7 +97,8 @@ class IncludedLeaf(Leaf):
         self._context = context
         self._inner = chain[-1]
         self._is_api_route = isinstance(original, APIRoute)
-        self.has_direct_app = self._is_api_route and type(original).handle is APIRoute.handle
+        is_stock = self._is_api_route and type(original).handle is APIRoute.handle
+        self.has_direct_app = is_stock and getattr(context, "app", None) is not None
         self._has_form_limits = any(getattr(each.include_context, "form_limits", None) for each in chain)
         self._matches = context.matches
         if not self._is_api_route:
