@@ -134,6 +134,9 @@ class Upstream:
             first = await receive()
             if first["type"] == "http.disconnect":
                 return
+            if not connection.is_open:  # closed while the client took its time
+                self._pool.discard(connection)
+                connection = await self._pool.acquire(is_repeatable=False, is_new_wanted=True)
             head = self._head(scope, first)
             try:
                 await exchange.request(connection, *head, first)

@@ -8,6 +8,7 @@ only given a connection that was busy within the last :data:`FRESH_S` seconds, o
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
 import ssl
@@ -87,9 +88,11 @@ class Pool:
             self._close_idle(self._idle.pop())
         if self.open >= self.limit and self._idle:
             self._close_idle(self._idle.popleft())
-        if self.open >= self.limit:
+        while self.open >= self.limit:
             handed = await self._wait_turn(loop)
-            if handed is not None:
+            if handed is None:
+                break
+            if handed.is_open:
                 return handed
         return await self._connect(loop)
 
@@ -186,7 +189,7 @@ class Pool:
 
     def _give_place(self) -> None:
         """Let the first that waits open a connection, if there is room for one."""
-        if self._all_returned is not None and not self._connections:
+        if self._all_returned is not None and not self.open:
             self._all_returned.set()
         while self._waiting and self.open < self.limit:
             turn = self._waiting.popleft()
@@ -212,6 +215,8 @@ class Pool:
             raise BackendUnavailable(self.name, f"{self.name} cannot be reached: {reason_of(exc)}") from exc
         self.last_error = ""
         writer.close()
+        with contextlib.suppress(OSError):  # it was reached; how it parts is its own affair
+            await writer.wait_closed()
 
     async def close(self, grace_s: float) -> None:
         """Refuse new requests, wait ``grace_s`` seconds for those under way, then cut what is left."""
@@ -220,12 +225,12 @@ class Pool:
             self._reaper.cancel()
             self._reaper = None
         for connection in tuple(self._idle):
-            self._close_idle(connection)
+            self.discard(connection)  # a TLS farewell would outlast the loop
         while self._waiting:
             turn = self._waiting.popleft()
             if not turn.done():
                 turn.set_exception(BackendUnavailable(self.name, f"{self.name} is shutting down"))
-        if self._connections:
+        if self._connections or self._connecting:
             self._all_returned = asyncio.Event()
             try:
                 async with asyncio.timeout(grace_s):
@@ -233,6 +238,7 @@ class Pool:
             except TimeoutError:
                 for connection in tuple(self._connections):
                     connection.fail(ConnectionFailed("was let go: the gateway is shutting down"))
+        await asyncio.sleep(0)  # sockets are closed in the loop's next turn
 
 
 def reason_of(exc: BaseException) -> str:
