@@ -164,7 +164,14 @@ class Exchange:
     def run(self) -> None:
         """Call the app and see its answer through; never raises."""
         self.is_started = True
-        self._context.run(self._serve)
+        try:
+            self._context.run(self._serve)
+        except _ClientLeft:
+            pass
+        except BaseException as error:
+            # Logging itself failed: the thread lives on, and the task that waits is told.
+            self.torn = error
+            self.is_awaited = True
         self.is_closed = True
         if self.is_awaited or self.is_gone:
             self._post(self)
@@ -347,7 +354,7 @@ class Exchange:
 
     def _log(self, error: BaseException) -> None:
         target = f"{self.scope['method']} {self.environ['RAW_URI']}"
-        if self.is_gone and isinstance(error, ClientDisconnected):
-            logger.info("%s: the client left before its request was complete", target)
+        if self.is_gone and isinstance(error, ClientDisconnected | ConnectionError):
+            logger.info("%s: the client left before it was answered", target)
         else:
             logger.error("Error handling request %s", target, exc_info=error)

@@ -59,7 +59,11 @@ def connect(url: str, *, receive_buffer_bytes: int = 0) -> socket.socket:
     if receive_buffer_bytes:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
     client.settimeout(10)
-    client.connect((parts.hostname, parts.port))
+    try:
+        client.connect((parts.hostname, parts.port))
+    except OSError:
+        client.close()
+        raise
     return client
 
 
