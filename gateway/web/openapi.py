@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gateway.table.spec import ANY_METHOD, Stage
 from gateway.web.components import prune_components
-from gateway.web.paths import Path, parse_flask_rule, parse_table_path, parse_template_names
+from gateway.web.paths import Path, parse_flask_rule, parse_starlette_path, parse_table_path
 from gateway.web.plain_operation import plain_operation
 
 if TYPE_CHECKING:
@@ -64,7 +64,10 @@ class _Paths:
     """Collect operations under public paths; two spellings of one shape share one, as OpenAPI demands."""
 
     def __init__(self, new_paths: Mapping[str, Any]) -> None:
-        self._new_paths = new_paths
+        self._new_paths_by_shape: dict[str, list[tuple[Path, Mapping[str, Description]]]] = {}
+        for text, methods in new_paths.items():
+            path = parse_starlette_path(text)
+            self._new_paths_by_shape.setdefault(path.shape, []).append((path, _with_shared(methods)))
         self._by_shape: dict[str, tuple[Path, dict[str, Description]]] = {}
         self._owners: dict[tuple[str, str], Route] = {}
         self._ids: set[str] = set()
@@ -77,7 +80,6 @@ class _Paths:
                 return
             operations = self._operations_of_new(route, path)
             if operations:
-                path = _named_as_new(path, route)
                 for method, operation in operations:
                     self._put(path, method, operation, route)
                 return
@@ -90,18 +92,27 @@ class _Paths:
         return dict(sorted(filled, key=lambda item: item[0]))
 
     def _operations_of_new(self, route: Route, path: Path) -> list[tuple[str, Description]]:
-        template = route.new_route.path if route.new_route is not None else (route.spec.new_path or path.text)
-        found = self._new_paths.get(parse_template_names(template).text, {})
-        shared = found.get("parameters", [])
+        written = route.new_route.path if route.new_route is not None else (route.spec.new_path or path.text)
+        template = parse_starlette_path(written)
         operations = []
         for method in _METHODS:
-            if method not in found or not _takes(route, method):
-                continue
-            operation = copy.deepcopy(found[method])
-            if shared:
-                operation["parameters"] = [*copy.deepcopy(shared), *operation.get("parameters", [])]
-            operations.append((method, operation))
+            if _takes(route, method) and (found := self._find(template, method)) is not None:
+                names, described = found
+                operation = copy.deepcopy(described)
+                if set(names) != set(path.names) and len(names) == len(path.names):
+                    _rename_parameters(operation, dict(zip(names, path.names, strict=True)))
+                operations.append((method, operation))
         return operations
+
+    def _find(self, template: Path, method: str) -> tuple[tuple[str, ...], Description] | None:
+        """Find new's operation: under this very path, else under one that names its parameters otherwise."""
+        for path, methods in self._new_paths_by_shape.get(template.shape, ()):
+            if path.text == template.text and method in methods:
+                return path.names, methods[method]
+        for path, methods in self._new_paths_by_shape.get(template.shape, ()):
+            if method in methods:
+                return path.names, methods[method]
+        return None
 
     def _put(self, path: Path, method: str, operation: Description, route: Route) -> None:
         shown, operations = self._by_shape.setdefault(path.shape, (path, {}))
@@ -149,12 +160,16 @@ def _public_path(route: Route) -> Path:
     return parse_table_path(route.spec.path)
 
 
-def _named_as_new(path: Path, route: Route) -> Path:
-    """Return the public path with the parameter names that new's operation uses."""
-    if route.new_route is None or route.spec.new_path is not None:
-        return path
-    theirs = parse_template_names(route.new_route.path)
-    return path.renamed(theirs.names) if len(theirs.names) == len(path.names) else path
+def _with_shared(methods: Mapping[str, Any]) -> dict[str, Description]:
+    """Return a path's operations, each with the parameters that the path states for all of them."""
+    shared = methods.get("parameters", [])
+    return {
+        method: {**methods[method], "parameters": [*shared, *methods[method].get("parameters", [])]}
+        if shared
+        else methods[method]
+        for method in _METHODS
+        if method in methods
+    }
 
 
 def _takes(route: Route, method: str) -> bool:

@@ -6,7 +6,7 @@ OpenAPI knows only ``{name}``; what a converter says goes into the parameter's s
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 _TABLE = re.compile(
     r"""\{(?P<name>\w+)(?::(?P<converter>\w+)(?:\((?P<arguments>(?:"[^"]*"|'[^']*'|[^)"'])*)\))?)?\}"""
@@ -47,13 +47,6 @@ class Path:
         """Return what is equal for paths that OpenAPI holds to be identical: names do not count."""
         return self._with(["{}"] * len(self.parameters))
 
-    def renamed(self, names: tuple[str, ...]) -> Path:
-        """Return the path with other parameter names, given in order."""
-        renamed = [
-            replace(parameter, name=name) for parameter, name in zip(self.parameters, names, strict=True)
-        ]
-        return Path(self.literals, tuple(renamed))
-
     def _with(self, texts: list[str]) -> str:
         first, *rest = self.literals
         return first + "".join(text + literal for text, literal in zip(texts, rest, strict=True))
@@ -69,7 +62,7 @@ def parse_flask_rule(text: str) -> Path:
     return _parse(text, _FLASK)
 
 
-def parse_template_names(text: str) -> Path:
+def parse_starlette_path(text: str) -> Path:
     """Read Starlette's spelling (``/users/{user_id:int}``), which is the table's without arguments."""
     return _parse(text, _TABLE)
 

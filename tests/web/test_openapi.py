@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import json
 import re
+import textwrap
+from datetime import date
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
+from flask import Blueprint, Flask
 
+from gateway.backends.inspect import inspect_legacy, inspect_new
+from gateway.table.compile import compile_table
 from gateway.table.inventory import Converter
+from gateway.table.read import parse_table
 from gateway.table.spec import Stage
 from gateway.web.openapi import merged_description
 from gateway.web.plain_operation import parameter_schema
@@ -31,21 +38,22 @@ def merged() -> dict[str, Any]:
 def test_every_operation_says_its_stage_and_each_row_and_rule_is_there_once(merged: dict[str, Any]) -> None:
     stages = {key: operation["x-migration-stage"] for key, operation in operations(merged).items()}
     assert stages == {
-        "GET /users/{id}": "new",
-        "PUT /users/{id}": "canary",
-        "DELETE /users/{id}": "legacy",
+        "GET /users/{user_id}": "new",
+        "PUT /users/{user_id}": "canary",
+        "DELETE /users/{user_id}": "legacy",
         "GET /search/{term}": "shadow",
         "GET /reports/{name}.csv": "legacy",
         "POST /reports/{name}.csv": "legacy",
         "GET /pages/{page}": "legacy",
     }
-    assert operations(merged)["PUT /users/{id}"]["x-migration-weight"] == "5.5%"
+    assert operations(merged)["PUT /users/{user_id}"]["x-migration-weight"] == "5.5%"
     assert json.loads(json.dumps(merged)) == merged
 
 
 def test_a_row_that_new_serves_shows_news_own_operation(merged: dict[str, Any]) -> None:
     theirs = new_app().openapi()["paths"]["/users/{id}"]["get"]
-    assert operations(merged)["GET /users/{id}"] == theirs | {"x-migration-stage": "new"}
+    theirs["parameters"][0]["name"] = "user_id"
+    assert operations(merged)["GET /users/{user_id}"] == theirs | {"x-migration-stage": "new"}
     assert merged["info"] == {"title": "Shop", "version": "2.0"}
     assert merged["tags"] == [{"name": "people", "description": "Users"}]
 
@@ -63,13 +71,13 @@ def test_only_components_that_a_shown_operation_reaches_are_kept(merged: dict[st
 
 
 def test_a_legacy_operation_is_described_from_its_rule_and_its_view(merged: dict[str, Any]) -> None:
-    assert operations(merged)["DELETE /users/{id}"] == {
+    assert operations(merged)["DELETE /users/{user_id}"] == {
         "tags": ["people"],
         "summary": "Show one user.",
         "description": "Answers 404 when there is none.",
         "operationId": "legacy_people_user_delete",
         "parameters": [
-            {"name": "id", "in": "path", "required": True, "schema": {"type": "integer", "minimum": 0}}
+            {"name": "user_id", "in": "path", "required": True, "schema": {"type": "integer", "minimum": 0}}
         ],
         "responses": {"default": {"description": "What the legacy app answers."}},
         "x-migration-stage": "legacy",
@@ -94,6 +102,62 @@ def test_a_row_with_another_path_on_new_is_shown_under_its_public_path() -> None
     assert list(operations(shown)) == ["GET /search/{term}"]
     names = [p["name"] for p in operations(shown)["GET /search/{term}"]["parameters"]]
     assert names == ["term", "limit"]
+
+
+def test_methods_that_new_keeps_under_differently_named_paths_meet_under_the_public_one() -> None:
+    app = FastAPI()
+    app.get("/pets/{id}", name="read")(lambda: None)
+    app.put("/pets/{pet}", name="change")(lambda: None)
+    shown = merged_description(
+        snapshot(row("GET,PUT", "/pets/{pet_id}", Stage.NEW, new=new_route("/pets/{id}"))), app
+    )
+    assert {key: operation["summary"] for key, operation in operations(shown).items()} == {
+        "GET /pets/{pet_id}": "Read",
+        "PUT /pets/{pet_id}": "Change",
+    }
+
+
+def test_a_table_compiled_against_two_real_apps_is_described_in_full() -> None:
+    legacy, people = Flask("legacy"), Blueprint("people", "people", static_folder="files")
+
+    @people.route("/users/<int:user_id>", methods=["GET", "PUT", "DELETE"])
+    def user(user_id: int) -> str:
+        """Keep one user."""
+        return ""
+
+    @legacy.get("/search/<path:term>")
+    def search(term: str) -> str:
+        return term
+
+    legacy.register_blueprint(people, url_prefix="/api")
+    new = FastAPI(title="Shop")
+
+    @new.get("/api/users/{user_id}")
+    async def read_user(user_id: int) -> str:
+        return ""
+
+    table = """
+        version: 1
+        backends: {legacy: {wsgi: "legacy:app"}, new: {asgi: "new:app"}}
+        routes:
+          GET /api/users/{user_id}: canary 5%
+    """
+    spec = parse_table(textwrap.dedent(table).encode(), source="routing.yaml", environ={}).spec
+    assert spec is not None
+    compiled = compile_table(
+        spec, inspect_legacy(legacy), inspect_new(new), generation=1, today=date(2026, 1, 1)
+    )
+    assert compiled.snapshot is not None
+    shown = operations(merged_description(compiled.snapshot, new))
+    assert {
+        key: (operation["summary"], operation["x-migration-stage"]) for key, operation in shown.items()
+    } == {
+        "GET /api/users/{user_id}": ("Read User", "canary"),
+        "PUT /api/users/{user_id}": ("Keep one user.", "legacy"),
+        "DELETE /api/users/{user_id}": ("Keep one user.", "legacy"),
+        "GET /search/{term}": ("Search", "legacy"),
+    }
+    assert shown["DELETE /api/users/{user_id}"]["parameters"][0]["schema"]["type"] == "integer"
 
 
 def test_without_a_new_app_in_the_process_its_rows_are_still_listed() -> None:
