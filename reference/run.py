@@ -190,7 +190,9 @@ def run(host: str, port: int, options: list[str], stop: StopRequest) -> NoReturn
 def main() -> int:
     """Read the command line, run, and return the exit code."""
     parser = argparse.ArgumentParser(
-        prog="python -m reference.run", description="Run the reference migration behind the gateway."
+        prog="python -m reference.run",
+        description="Run the reference migration behind the gateway; further options go to gateway serve.",
+        allow_abbrev=False,
     )
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)

@@ -88,7 +88,7 @@ async def send(mail_id: int, session_maker: Sessions, providers: Providers) -> N
     async with session_maker() as session:
         mail = await session.get_one(Mail, mail_id)
         # No transaction stays open while another company thinks.
-        await session.rollback()
+        await session.commit()
         is_sent = await providers.send_mail(mail.recipient, mail.subject)
         mail.status = "sent" if is_sent else "failed"
         await session.commit()
