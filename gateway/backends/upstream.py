@@ -25,13 +25,20 @@ import asyncio
 import contextlib
 import logging
 import ssl
+from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
+
+from websockets.exceptions import InvalidStatus
 
 from gateway.backends.base import Health, Message, Receive, Scope, Send
 from gateway.backends.upstream_connection import ClientGone, Connection, ConnectionFailed
 from gateway.backends.upstream_headers import request_head, request_headers, response_headers
 from gateway.backends.upstream_pool import Pool
+from gateway.backends.upstream_websocket import GOING_AWAY, open_websocket, refuse, relay
 from gateway.errors import BackendTorn, BackendUnavailable
+
+if TYPE_CHECKING:
+    from websockets.asyncio.client import ClientConnection
 
 logger = logging.getLogger("gateway.upstream")
 
@@ -84,13 +91,19 @@ class Upstream:
             ssl_context=self._ssl_context,
         )
         self._active = 0
+        self._websockets: set[ClientConnection] = set()
 
     async def start(self) -> None:
         """Do nothing: connections are made when requests need them, in the loop that serves them."""
 
     async def stop(self, grace_s: float) -> None:
         """Refuse new requests, give those under way ``grace_s`` seconds, then close every connection."""
+        leaving = [asyncio.create_task(socket.close(GOING_AWAY)) for socket in self._websockets]
         await self._pool.close(grace_s)
+        if leaving:
+            await asyncio.wait(leaving, timeout=min(grace_s, 1.0))
+            for socket in tuple(self._websockets):
+                socket.transport.abort()
 
     def health(self) -> Health:
         """Return whether the last attempt to connect succeeded, and the pool's numbers."""
@@ -112,18 +125,46 @@ class Upstream:
         return self.health()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Forward one request.
+        """Forward one request, or relay one websocket.
 
         Raises :class:`BackendUnavailable` or :class:`BackendOverloaded` before the response has begun,
         :class:`BackendTorn` afterwards. Returns silently when the client has left.
         """
-        if scope["type"] != "http":
+        if scope["type"] not in ("http", "websocket"):
             raise BackendUnavailable(self.name, f"{self.name} takes no {scope['type']} connections")
         self._active += 1
         try:
-            await self._forward(scope, receive, send)
+            if scope["type"] == "http":
+                await self._forward(scope, receive, send)
+            else:
+                await self._relay(scope, receive, send)
         finally:
             self._active -= 1
+
+    async def _relay(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._pool.is_closed:
+            raise BackendUnavailable(self.name, f"{self.name} is shutting down")
+        await receive()  # websocket.connect
+        target, prefix = self._target(scope)
+        try:
+            connection = await open_websocket(
+                self.name,
+                scope,
+                request_headers(scope, prefix=prefix, is_forwarding=self._is_forwarding),
+                target,
+                host=self._pool.host,
+                port=self._pool.port,
+                ssl_context=self._ssl_context,
+                connect_timeout_s=self._pool.connect_timeout_s,
+            )
+        except InvalidStatus as exc:
+            await refuse(scope, send, exc)
+            return
+        self._websockets.add(connection)
+        try:
+            await relay(connection, receive, send)
+        finally:
+            self._websockets.discard(connection)
 
     async def _forward(self, scope: Scope, receive: Receive, send: Send) -> None:
         method: str = scope["method"]
