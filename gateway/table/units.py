@@ -76,7 +76,9 @@ def _percentage(value: object) -> Decimal:
     found = _PERCENT.fullmatch(value)
     if found is None:
         loose = _LOOSE.fullmatch(value)
-        if loose is not None and loose[2].lower() in ("", "%", "percent", "pct"):
+        if loose is not None and not loose[2]:
+            raise Wrong(f"{shown(value)} has no %", f"write {loose[1]}%")
+        if loose is not None and loose[2].lower() in ("%", "percent", "pct"):
             raise Wrong(f"{shown(value)} is not a percentage as the table writes it", f"write {loose[1]}%")
         raise Wrong(f"{shown(value)} is not a percentage", "write it like 5% or 0.25%")
     amount = Decimal(found[1])
