@@ -25,10 +25,12 @@ _KEYS_LIMIT = 1024
 
 
 def _software() -> str:
+    # Apps look for gunicorn here before they trust a chunked body (httpbin answers 501 to all others).
+    # What they rely on, the bridge does; so it says that it is like gunicorn, as browsers do.
     try:
-        return f"strangler-gateway/{version('strangler-gateway')}"
+        return f"gunicorn/compatible strangler-gateway/{version('strangler-gateway')}"
     except PackageNotFoundError:
-        return "strangler-gateway"
+        return "gunicorn/compatible strangler-gateway"
 
 
 SERVER_SOFTWARE = _software()
