@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 VERBS = {
-    "init": "Write a first routing.yaml: one legacy row for each Flask rule.",
+    "init": "Write a first routing.yaml for two apps.",
     "serve": "Serve the two apps behind one address.",
     "dev": "Serve, and restart whenever a Python file changes.",
-    "routes": "List every endpoint of either app: stage, who answers, both implementations.",
+    "routes": "List every endpoint of either app, and who answers.",
     "explain": "Say which row a request matches, why, and who would answer.",
     "check": "Hold the table against both apps and report every problem.",
     "promote": "Move a route one stage forward, in routing.yaml.",
