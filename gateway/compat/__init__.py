@@ -2,7 +2,7 @@
 
 from gateway.compat.csrf import FlaskCsrf
 from gateway.compat.flashes import flash, take_flashes
-from gateway.compat.host import LEGACY_APP_KEY
+from gateway.compat.host import LEGACY_APP_KEY, ROLE_KEY
 from gateway.compat.identity import FlaskLogin, Identity
 from gateway.compat.session import (
     FlaskSession,
@@ -14,6 +14,7 @@ from gateway.compat.session import (
 
 __all__ = [
     "LEGACY_APP_KEY",
+    "ROLE_KEY",
     "FlaskCsrf",
     "FlaskLogin",
     "FlaskSession",

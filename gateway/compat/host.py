@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 LEGACY_APP_KEY: Final = "gateway.legacy_app"
 """The key of the ASGI scope under which the gateway puts the in-process legacy app, or None."""
 
+ROLE_KEY: Final = "gateway.role"
+"""The key of the ASGI scope under which the gateway says ``shadow`` for a call that must change nothing."""
+
 
 def configured_app(config: Mapping[str, Any], session_interface: SessionInterface | None = None) -> Flask:
     """Return a bare Flask app that only carries ``config`` (upper-case Flask names) and an interface.
@@ -49,6 +52,11 @@ def hosted_app(scope: Mapping[str, Any]) -> Flask | None:
     """Return the legacy Flask app that the gateway hosts in this process, or None."""
     app = scope.get(LEGACY_APP_KEY)
     return app if isinstance(app, Flask) else None
+
+
+def is_shadow(scope: Mapping[str, Any]) -> bool:
+    """Tell whether this call is a shadow call, which must change nothing."""
+    return scope.get(ROLE_KEY) == "shadow"
 
 
 def is_plain(app: Flask) -> bool:

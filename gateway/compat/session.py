@@ -9,6 +9,7 @@ Laws of this module:
   ``HTTPException``, a 422, a 500. Changes made after that (inside a stream) are lost, as in Flask.
 - Flask's own interface does no I/O and runs in the event loop; any other runs in a worker thread, inside a
   Flask request context.
+- A shadow call never saves to a server-side store.
 
 FastAPI merges the headers of an injected ``Response`` only into responses that it builds itself, and a
 dependency cannot see what an exception handler sends. So the writing is done around the app's whole
@@ -33,6 +34,7 @@ from gateway.compat.host import (
     cookie_header,
     hosted_app,
     is_plain,
+    is_shadow,
     read_cookies,
     wsgi_environ,
 )
@@ -241,6 +243,9 @@ class _Slot:
         app = cast("Flask", self._app)
         interface = app.session_interface
         if interface.is_null_session(session):
+            return message
+        if is_shadow(self._scope) and not is_plain(app):
+            # A cookie is thrown away with the shadow's answer; what is written to a store would stay.
             return message
         if is_untouched and is_plain(app) and not interface.should_set_cookie(app, session):
             # Flask's own interface would do nothing now: spare most requests the response made for it.

@@ -29,7 +29,7 @@ async def test_the_first_example_works_as_it_stands() -> None:
 
 
 def test_the_page_names_what_an_author_may_import() -> None:
-    for_the_gateway_alone = {"SessionMiddleware", "read_session"}
+    for_the_gateway_alone = {"ROLE_KEY", "SessionMiddleware", "read_session"}
     for name in set(gateway.compat.__all__) - for_the_gateway_alone:
         assert name in PAGE
     assert sorted(gateway.compat.__all__) == [
@@ -39,6 +39,7 @@ def test_the_page_names_what_an_author_may_import() -> None:
         "FlaskSessions",
         "Identity",
         "LEGACY_APP_KEY",
+        "ROLE_KEY",
         "SessionMiddleware",
         "SessionReader",
         "flash",

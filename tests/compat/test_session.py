@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from markupsafe import Markup
 from starlette.applications import Starlette
 
-from gateway.compat import FlaskSession, FlaskSessions, SessionReader, read_session
+from gateway.compat import ROLE_KEY, FlaskSession, FlaskSessions, SessionReader, read_session
 from gateway.errors import SettingsError
 from tests.compat.apps import (
     SECRET,
@@ -315,6 +315,29 @@ async def test_a_server_side_session_of_the_legacy_app_is_shared_and_never_block
     assert answer.status_code == 403
     assert answer.headers["set-cookie"] == "session=sid-1; Path=/"
     assert store.rows == {"sid-1": {"name": "Ada", "age": 36}}
+
+
+async def test_a_shadow_call_leaves_a_server_side_store_as_it_was() -> None:
+    legacy, store = add_flask_views(flask_app(), set_name), Store()
+    legacy.session_interface = store
+    cookie = ask_flask(legacy, "/model").headers["Set-Cookie"].partition(";")[0]
+    seen: list[dict[str, Any]] = []
+
+    def change(session: Any) -> None:
+        seen.append(dict(session))
+        session["shadowed"] = True
+
+    new = under_gateway(fastapi_app(FlaskSessions(), change), legacy)
+
+    async def shadowed(scope: Any, receive: Any, send: Any) -> None:
+        scope[ROLE_KEY] = "shadow"
+        await new(scope, receive, send)
+
+    answer = await ask(shadowed, "/model", cookie)
+    assert (answer.status_code, seen) == (200, [{"name": "Ada"}])
+    assert store.rows == {"sid-1": {"name": "Ada"}}
+    await ask(new, "/model", cookie)
+    assert store.rows == {"sid-1": {"name": "Ada", "shadowed": True}}
 
 
 async def test_a_subclass_that_needs_the_request_gets_it() -> None:
