@@ -4,13 +4,8 @@ from gateway.compat.csrf import FlaskCsrf
 from gateway.compat.flashes import flash, take_flashes
 from gateway.compat.host import LEGACY_APP_KEY, ROLE_KEY
 from gateway.compat.identity import FlaskLogin, Identity
-from gateway.compat.session import (
-    FlaskSession,
-    FlaskSessions,
-    SessionMiddleware,
-    SessionReader,
-    read_session,
-)
+from gateway.compat.reader import SessionReader, read_session
+from gateway.compat.session import FlaskSession, FlaskSessions, SessionMiddleware
 
 __all__ = [
     "LEGACY_APP_KEY",
