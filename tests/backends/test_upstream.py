@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from gateway.backends.upstream import Upstream
 from gateway.backends.upstream_connection import BUFFER_LIMIT_BYTES, Connection
 from gateway.backends.upstream_headers import PROTECTED, request_head, request_headers, response_headers
+from gateway.backends.upstream_pool import Pool
 from gateway.errors import BackendOverloaded, BackendTorn, BackendUnavailable, RequestRefused
 from tests.running import free_port, running, wait_until
 
@@ -709,6 +710,26 @@ async def test_cancelled_waiters_and_requests_leave_the_pool_as_it_was() -> None
         async with asyncio.timeout(5):
             assert (await ask(upstream)).body == b"ok"
         await when(lambda: all(closed.is_set() for closed in served.closed[:-1]))
+
+
+@pytest.mark.parametrize("is_reusable", [True, False], ids=["given a connection", "given leave to open one"])
+async def test_a_waiter_cancelled_in_the_moment_of_its_turn_passes_it_on(is_reusable: bool) -> None:
+    async with raw_upstream(answering(OK)) as served:
+        port = int(served.url.rpartition(":")[2])
+        pool = Pool("127.0.0.1", port, name="new", limit=1, connect_timeout_s=2.0)
+        connection = await pool.acquire(is_repeatable=True)
+        waiters = [asyncio.ensure_future(pool.acquire(is_repeatable=True)) for _ in range(2)]
+        await when(lambda: pool.waiting == 2)
+        (pool.release if is_reusable else pool.discard)(connection)
+        waiters[0].cancel()
+        async with asyncio.timeout(5):
+            second = await waiters[1]
+        assert (second is connection) is is_reusable
+        assert pool.open == 1
+        assert waiters[0].cancelled()
+        pool.discard(second)
+        assert pool.open == 0
+        await pool.close(1.0)
 
 
 async def test_a_refused_connection_lets_the_next_one_try() -> None:
