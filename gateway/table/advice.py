@@ -45,6 +45,8 @@ def _warning(rows: Rows, line: int, row: str, message: str, repair: str) -> Prob
 def _about(rows: Rows, row: Row) -> Iterator[tuple[str, str]]:
     """Yield message and repair of what is odd about one row."""
     stage = row.spec.stage
+    if row.claim.ambiguous:
+        return  # the row is refused, and what it would do is not settled
     if stage is Stage.LEGACY:
         own = next((each.route for each in _answers(row) if _is_own(row, each)), None)
         if own is not None and not row.is_websocket:
@@ -56,7 +58,13 @@ def _about(rows: Rows, row: Row) -> Iterator[tuple[str, str]]:
                 f"the new app asks {answer.route.path} before {answer.hidden.path}, so that it answers",
                 f"register {answer.hidden.path} earlier in the new app",
             )
-        elif _is_own(row, answer):
+        if answer.rival is not None:
+            yield (
+                f"the new app asks {answer.rival.path} before {answer.route.path}, which takes some "
+                "of the row's requests",
+                f"register {answer.route.path} earlier in the new app",
+            )
+        if answer.hidden is None and _is_own(row, answer):
             yield from _about_converters(row, answer)
     if row.is_websocket:
         return
@@ -70,7 +78,9 @@ def _about(rows: Rows, row: Row) -> Iterator[tuple[str, str]]:
 
 
 def _answers(row: Row) -> list[Answer]:
-    return list({id(each.route): each for each in row.answers.values()}.values())
+    """Return a row's answers, each once: methods often share one."""
+    unique = {(id(each.route), id(each.hidden), id(each.rival)): each for each in row.answers.values()}
+    return list(unique.values())
 
 
 def _is_own(row: Row, answer: Answer) -> bool:
@@ -130,13 +140,13 @@ def _about_order(rows: Rows, row: Row) -> Iterator[tuple[str, str]]:
     """Find rules that Flask would have asked before the row's own, but the table asks after it."""
     for rule in row.claim.equal:
         for template, rival in rows.rule_index.overlapping(row.template):
-            if rival in row.claim.rules or rival.is_taken or not rival.shares(row.methods):
+            if rival in row.claim.rules or not rival.shares(row.methods):
                 continue
             if _is_before_in_flask(rival, rule) and _is_before_in_table(row.template, template):
                 yield (
                     f"the legacy app asks {rival.rule.rule} before {rule.rule.rule}; this row turns them "
                     "round, so that some requests change who answers",
-                    f"list {rival.rule.rule} as well, or leave this row at legacy",
+                    f"register {rule.rule.rule} before it in the legacy app, or leave this row at legacy",
                 )
                 return
 
@@ -186,8 +196,11 @@ def _unlisted(rows: Rows) -> Iterator[Problem]:
     reached: dict[int, set[str]] = {}
     for row in rows.rows:
         for method, answer in row.answers.items():
-            methods = reached.setdefault(answer.route.index, set())
-            methods.update((answer.route.methods or ()) if row.methods is None else (method,))
+            # A hidden route is listed, too; that an earlier one answers in its stead is a warning of its own.
+            for route in (answer.route, answer.hidden):
+                if route is not None:
+                    methods = reached.setdefault(route.index, set())
+                    methods.update((route.methods or ()) if row.methods is None else (method,))
     lines: list[str] = []
     for route in rows.new.routes:
         if not route.is_in_schema or route.kind not in ("route", "websocket", "mount"):
@@ -197,9 +210,7 @@ def _unlisted(rows: Rows) -> Iterator[Problem]:
             lines.append(_line_for(rows, route, missing))
     for line in lines[:_UNLISTED_LIMIT]:
         path = line.rpartition(":")[0]
-        yield _warning(
-            rows, 0, path, "no row lists this route of the new app, so nobody reaches it", f"add {line}"
-        )
+        yield _warning(rows, 0, path, "no row lists this route of the new app", f"add {line}")
     if len(lines) > _UNLISTED_LIMIT:
         more = len(lines) - _UNLISTED_LIMIT
         yield _warning(

@@ -36,11 +36,13 @@ class Answer:
     """Be the new route that a request of a row reaches.
 
     ``hidden`` is the route written for the row when ``route``, an earlier and looser one, comes first.
+    ``rival`` is an earlier one that takes some of the row's paths though it is not more specific.
     """
 
     route: NewRoute
     template: Template | None
     hidden: NewRoute | None = None
+    rival: NewRoute | None = None
 
 
 class NewRoutes:
@@ -63,15 +65,44 @@ class NewRoutes:
         ]
         own = next(((other, route) for other, route in near if other.shape == template.shape), None)
         loose = next(((other, route) for other, route in near if covers(other, template)), None)
-        if loose is not None and (own is None or loose[1].index < own[1].index):
-            return Answer(loose[1], loose[0], None if own is None else own[1])
-        if own is not None:
-            return Answer(own[1], own[0])
+        if loose is not None and own is not None and loose[1].index < own[1].index:
+            return Answer(loose[1], loose[0], hidden=own[1])
+        picked = own or loose
+        if picked is not None:
+            return Answer(picked[1], picked[0], rival=_rival(template, picked[1], near))
         return None if self.unsettled is None else Answer(self.unsettled, None)
 
     def same_shape(self, shape: str) -> Iterator[NewRoute]:
         """Yield the routes whose path has ``shape``."""
         return (route for route in self.routes if self.templates[route.index].shape == shape)
+
+
+def _rival(template: Template, route: NewRoute, near: list[tuple[Template, NewRoute]]) -> NewRoute | None:
+    """Return an earlier route that takes some paths which the table's order gives to ``template``.
+
+    A more specific one takes them in the table, too, unless Starlette's converter takes more texts than
+    the table's of that name: a float without a dot, a UUID without dashes, an empty path.
+    """
+    return next(
+        (
+            other_route
+            for other, other_route in near
+            if other_route.index < route.index
+            and not (_is_more_specific(other, template) and _is_read_alike(other))
+        ),
+        None,
+    )
+
+
+def _is_read_alike(template: Template) -> bool:
+    return all(parameter.converter.name in ("str", "int") for parameter in template.parameters)
+
+
+def _is_more_specific(one: Template, other: Template) -> bool:
+    for this, that in zip(one.parts, other.parts, strict=False):
+        if (this.kind, this.weighting) != (that.kind, that.weighting):
+            return (this.kind, this.weighting) < (that.kind, that.weighting)
+    return False
 
 
 def fits(route: NewRoute, method: str | None) -> bool:

@@ -50,7 +50,8 @@ class Claim:
     """Be what one row claims: the template with its converters settled, and the rules.
 
     ``equal`` are the rules with the very same converters, ``others`` those of the shape whose converters
-    the row overrides. ``ambiguous`` holds the spellings to choose from when the row must write one.
+    the row overrides with wider ones. ``ambiguous`` holds the spellings to choose from when the row must
+    write one.
     """
 
     template: Template
@@ -110,10 +111,10 @@ def settle(template: Template, methods: frozenset[str] | None, candidates: Itera
             for parameter, other in zip(template.parameters, adopted.parameters, strict=True)
         )
     equal = tuple(each for each in sharing if _signature(each.template) == _signature(template))
-    claim = Claim(template, equal, tuple(each for each in sharing if each not in equal))
+    wider = tuple(each for each in sharing if each not in equal and _covers(template, each.template))
+    claim = Claim(template, equal, wider)
     for each in claim.rules:
-        if _covers(template, each.template):
-            _take(each, methods)
+        _take(each, methods)
     return claim
 
 

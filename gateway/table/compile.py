@@ -13,9 +13,9 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from gateway.table.advice import advise
+from gateway.table.listed import Rows
 from gateway.table.match import Entry, Guard, Slash, TreeMatcher
 from gateway.table.route import Route, Snapshot
-from gateway.table.listed import Rows
 from gateway.table.spec import ANY_METHOD, RouteSpec, Stage
 from gateway.table.template import spell
 
@@ -80,7 +80,9 @@ def route_id(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()[:12]
 
 
-def _matcher(listed: Iterable[tuple[Row, Route]], implicit: Iterable[tuple[Claimable, Route]]) -> TreeMatcher:
+def _matcher(
+    listed: Iterable[tuple[Row, Route]], implicit: Iterable[tuple[list[Claimable], Route]]
+) -> TreeMatcher:
     entries: list[Entry] = []
     redirected: list[Entry] = []
     for row, route in listed:
@@ -89,17 +91,18 @@ def _matcher(listed: Iterable[tuple[Row, Route]], implicit: Iterable[tuple[Claim
         entries.extend(_entries_of(row, route))
         if not row.claim.rules and row.spec.stage in (Stage.NEW, Stage.RETIRED):
             redirected.extend(_without_slash(row, route))
-    for claimable, route in implicit:
-        entries.append(
-            Entry(
-                route,
-                claimable.template.parts,
-                route.methods,
-                is_listed=False,
-                order=claimable.rule.index,
-                slash=_slash_of(claimable),
-            )
+    entries.extend(
+        Entry(
+            route,
+            claimable.template.parts,
+            route.methods,
+            is_listed=False,
+            order=claimable.rule.index,
+            slash=_slash_of(claimable),
         )
+        for claimables, route in implicit
+        for claimable in claimables
+    )
     return TreeMatcher(entries, TreeMatcher(redirected) if redirected else None)
 
 
@@ -119,17 +122,18 @@ def _route_of(row: Row) -> Route:
     )
 
 
-def _implicit_routes(rows: Rows) -> Iterator[tuple[Claimable, Route]]:
+def _implicit_routes(rows: Rows) -> Iterator[tuple[list[Claimable], Route]]:
     """Yield a route for every method of every rule that no row claims."""
-    made: dict[str, tuple[Claimable, Route]] = {}
+    made: dict[str, tuple[list[Claimable], Route]] = {}
     for claimable in rows.rules:
         for method in _unclaimed(claimable):
             key = f"{method or ANY_METHOD} {_implicit_path(rows, claimable, method)}"
             if key in made:
                 # The same rule again, on another host or registered twice: one row stands for both.
-                first, route = made[key]
+                several, route = made[key]
+                several.append(claimable)
                 both = replace(route, legacy_rules=(*route.legacy_rules, claimable.rule))
-                made[key] = (first, both)
+                made[key] = (several, both)
                 continue
             spec = RouteSpec(
                 key,
@@ -148,7 +152,7 @@ def _implicit_routes(rows: Rows) -> Iterator[tuple[Claimable, Route]]:
                 is_listed=False,
                 legacy_rules=(claimable.rule,),
             )
-            made[key] = (claimable, route)
+            made[key] = ([claimable], route)
     yield from made.values()
 
 

@@ -71,6 +71,7 @@ class Rows:
         self.rule_index = TemplateIndex((rule.template, rule) for rule in self.rules)
         self.http = NewRoutes(new, "route")
         self.websockets = NewRoutes(new, "websocket")
+        self._places = {rule.place for rule in self.rules}
         self._nearest_count = 0
         self._read()
         self._claim()
@@ -128,12 +129,8 @@ class Rows:
         places = {rule.place for rule in row.claim.rules}
         if not places:
             return
-        every = {rule.place for rule in self.rules}
-        if len(places) > 1 or (places != {""} and len(every) > 1):
-            named = ", ".join(
-                f"{rule.rule.rule} ({rule.place or 'no host'})"
-                for rule in (*row.claim.equal, *row.claim.others)
-            )
+        if len(places) > 1 or (places != {""} and len(self._places) > 1):
+            named = ", ".join(f"{rule.rule.rule} ({rule.place or 'no host'})" for rule in row.claim.rules)
             self.fail(
                 row.spec,
                 f"the row would take the path on every host, but the legacy app binds it to some: {named}",

@@ -85,7 +85,7 @@ class Part:
     @property
     def literal(self) -> str:
         """Return the text of a literal part."""
-        return "".join(piece for piece in self.pieces if isinstance(piece, str))
+        return self.pattern
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +197,8 @@ def _whole_regex(template: Template) -> re.Pattern[str]:
             else:
                 texts.append(f"(?P<_{number}>{piece.converter.regex})")
                 number += 1
+        if part.is_suffixed:
+            texts.append("(?<!/)")
     return re.compile("".join(texts) + r"\Z")
 
 
