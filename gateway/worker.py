@@ -26,7 +26,7 @@ from gateway.errors import GatewayError
 from gateway.journal import configure_journal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 KEEP_ALIVE_S = 65
 """How long an idle connection is kept: longer than common load balancers' 60 s, who must close first."""
@@ -173,7 +173,8 @@ def _serve(options: argparse.Namespace, listeners: list[socket.socket], control:
     from gateway.server import WorkerServer
 
     module, _, factory = options.app.partition(":")
-    app: Any = getattr(importlib.import_module(module), factory)(options.config)
+    with _only_first_speaks(options.slot):
+        app: Any = getattr(importlib.import_module(module), factory)(options.config)
     settings: dict[str, Any] = {
         "loop": "uvloop" if _is_importable("uvloop") else "asyncio",
         "http": http_protocol(),
@@ -192,6 +193,19 @@ def _serve(options: argparse.Namespace, listeners: list[socket.socket], control:
     config = uvicorn.Config(app, **settings)
     server = WorkerServer(config, app, control, listeners=listeners, slot=options.slot, grace_s=options.grace)
     server.run()
+
+
+@contextlib.contextmanager
+def _only_first_speaks(slot: int) -> Iterator[None]:
+    """Keep all workers but the first from repeating the same warnings about the same table."""
+    journal = logging.getLogger("gateway")
+    level = journal.level
+    if slot:
+        journal.setLevel(max(level, logging.ERROR))
+    try:
+        yield
+    finally:
+        journal.setLevel(level)
 
 
 def _is_importable(name: str) -> bool:

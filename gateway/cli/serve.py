@@ -33,13 +33,16 @@ WRONG_USAGE = 2
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        print(f"{self.prog}: {message}\nSee `{self.prog} --help`.", file=sys.stderr)
+        print(f"{self.prog}: {message}; see `{self.prog} --help`", file=sys.stderr)
         raise SystemExit(WRONG_USAGE)
 
 
 def run(verb: str, arguments: Sequence[str]) -> int:
     """Serve until stopped; return the exit status (0, 2, 3 or 130)."""
-    options = read_options(verb, arguments, os.environ)
+    try:
+        options = read_options(verb, arguments, os.environ)
+    except SystemExit as exit_:  # argparse's way to say help, or wrong usage
+        return exit_.code if isinstance(exit_.code, int) else WRONG_USAGE
     configure_journal(options.log_level)
     token = options.admin_token or secrets.token_urlsafe(24)
     listeners: list[socket.socket] = []
