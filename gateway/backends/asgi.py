@@ -16,8 +16,8 @@ from urllib.parse import quote
 
 from gateway.backends.agreement import disagreement
 from gateway.backends.base import Health
-from gateway.backends.dispatch import prepare_routers
-from gateway.backends.shortcut import shorten
+from gateway.backends.dispatch import Hint, prepare_routers
+from gateway.backends.shortcut import Shortcut, shorten
 from gateway.errors import BackendError
 
 if TYPE_CHECKING:
@@ -142,10 +142,28 @@ class AsgiBackend:
     def for_route(self, new_route: NewRoute) -> AsgiApp:
         """Return the shortest way to ``new_route`` that gives the app's own answer.
 
-        It is the same for all routes: finding the route again costs a microsecond at any number of
-        routes, and is right even when middleware of the app changes the path.
+        The route is a hint, not an order: when another route of the app would win, it does.
         """
-        return self
+        found = new_route.route
+        hint = Hint(getattr(found, "original_route", found), new_route.path)
+
+        async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+            way = self._way
+            scope["state"] = self._state.copy()
+            if self.root_path:
+                self._apply_root_path(scope)
+            self._active += 1
+            try:
+                if type(way) is Shortcut:
+                    await way.answer(hint, scope, receive, send)
+                else:
+                    await way(scope, receive, send)
+            finally:
+                self._active -= 1
+                if self._idle is not None and not self._active:
+                    self._idle.set()
+
+        return answer
 
     async def start(self) -> None:
         """Run the app's startup; raise :class:`BackendError` when the app says that it failed.

@@ -63,6 +63,21 @@ for _name in (*_CHANGES, "__delitem__", "__iadd__", "__imul__", "__setitem__"):
     setattr(ObservedRoutes, _name, _observed(_name))
 
 
+class Hint:
+    """Name a route that is expected to match, by its object and its path with all prefixes.
+
+    ``leaf`` is that route in the index of ``generation``, when no earlier route could match as well.
+    """
+
+    __slots__ = ("generation", "leaf", "path", "route")
+
+    def __init__(self, route: object, path: str) -> None:
+        self.route = route
+        self.path = path
+        self.leaf: Leaf | None = None
+        self.generation = -1
+
+
 class PreparedRouter:
     """Stand where an app calls its router, and find the matching route by index.
 
@@ -77,6 +92,7 @@ class PreparedRouter:
         self.is_off = False
         self.is_alone = is_alone
         self._index: PathIndex[Leaf] = PathIndex()
+        self._leaves: dict[tuple[int, str], Leaf] = {}
         self._routes: Any = None
         self._has_changed = True
         self._form_limits = getattr(router, "form_limits", None)
@@ -99,10 +115,31 @@ class PreparedRouter:
             self.rebuild()
         path = get_route_path(scope) if scope.get("root_path") else scope["path"]
         for leaf in self._index.find(path) or ():
-            match, child_scope = leaf.match(scope)
-            if match is Match.FULL:
+            child_scope = leaf.match_fully(scope, path)
+            if child_scope is not None:
                 return leaf, child_scope
         return None
+
+    def find_for(self, hint: Hint, scope: Scope) -> tuple[Leaf, Any] | None:
+        """Do as :meth:`find`, and first try the route that ``hint`` names."""
+        if self._has_changed or self.router.routes is not self._routes:
+            self.rebuild()
+        if hint.generation != self.generation:
+            self._resolve(hint)
+        leaf = hint.leaf
+        if leaf is not None:
+            path = get_route_path(scope) if scope.get("root_path") else scope["path"]
+            child_scope = None if path.endswith("\n") else leaf.match_fully(scope, path)
+            if child_scope is not None:
+                return leaf, child_scope
+        return self.find(scope)
+
+    def _resolve(self, hint: Hint) -> None:
+        """Find the leaf that a hint means, unless an earlier route could take its requests."""
+        hint.generation = self.generation
+        leaf = self._leaves.get((id(hint.route), hint.path))
+        rivals = self._index.rivals(leaf.shape) if leaf is not None else []
+        hint.leaf = leaf if rivals and rivals[0] is leaf else None
 
     def prepare(self, scope: Scope, leaf: Leaf, child_scope: Any) -> None:
         """Leave in ``scope`` what the router and the routers below it would leave there."""
@@ -138,12 +175,18 @@ class PreparedRouter:
             if isinstance(leaf.route, Mount | Host):
                 prepare_routers(leaf.route.app)
         self._index = PathIndex((leaf.shape, leaf) for leaf in leaves)
+        self._leaves = {
+            (id(getattr(leaf.source, "original_route", leaf.route)), leaf.source.path): leaf
+            for leaf in reversed(leaves)
+            if leaf.has_direct_app
+        }
         return next(self._differences(leaves), "")
 
     def turn_off(self, reason: str) -> None:
         """Leave every request to the stock router from now on, and say why, once."""
         self.is_off = True
         self._index = PathIndex()
+        self._leaves = {}
         logger.warning("new routes by its own router, which is slower with many routes: %s", reason)
 
     def _observe(self, router: Any) -> None:

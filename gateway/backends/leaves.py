@@ -27,21 +27,31 @@ _FASTAPI = "fastapi"
 class Leaf:
     """Be one route at the top of a router, asked and entered as the router would.
 
-    ``has_direct_app`` tells that :attr:`app` answers a full match with nothing in between.
+    ``has_direct_app`` tells that :attr:`app` answers a full match with nothing in between. ``source``
+    holds what a match goes by: the route, or FastAPI's view of it behind inclusions.
     """
 
-    __slots__ = ("has_direct_app", "is_after_inclusion", "route", "shape", "top")
+    __slots__ = (
+        "_has_stock_match",
+        "has_direct_app",
+        "is_after_inclusion",
+        "route",
+        "shape",
+        "source",
+        "top",
+    )
 
     def __init__(self, route: Any, shape: Shape, *, is_after_inclusion: bool) -> None:
-        self.top = self.route = route
+        self.top = self.route = self.source = route
         self.shape = shape
         self.is_after_inclusion = is_after_inclusion
         self.has_direct_app = type(route).handle in (APIRoute.handle, Route.handle)
+        self._has_stock_match = shape is not ANYTHING and has_stock_match(type(route))
 
     @property
     def app(self) -> Any:
         """Return the ASGI app behind the route, as it is now."""
-        return self.route.app
+        return self.source.app
 
     @property
     def path_format(self) -> str | None:
@@ -52,6 +62,31 @@ class Leaf:
         """Ask the route; return its match and what it adds to the scope."""
         answer: tuple[Match, Any] = self.route.matches(scope)
         return answer
+
+    def match_fully(self, scope: Scope, path: str) -> Any | None:
+        """Return what the route adds to the scope when it takes path and method; else None.
+
+        ``path`` is the path below the root path. For the framework's own HTTP routes this is their
+        matching without its detours.
+        """
+        if not self._has_stock_match:
+            match, child_scope = self.match(scope)
+            return child_scope if match is Match.FULL else None
+        source = self.source
+        found = source.path_regex.match(path) if scope["type"] == "http" else None
+        if found is None or (source.methods and scope["method"] not in source.methods):
+            return None
+        params: dict[str, Any] = found.groupdict()
+        if params:
+            convertors = source.param_convertors
+            for name, text in params.items():
+                params[name] = convertors[name].convert(text)
+        if scope.get("path_params"):
+            params = {**scope["path_params"], **params}
+        child_scope = {"endpoint": source.endpoint, "path_params": params}
+        if isinstance(self.route, APIRoute):
+            child_scope["route"] = self.route
+        return child_scope
 
     def prepare(self, scope: Scope, child_scope: Any) -> None:
         """Leave in ``scope`` what the router leaves there before it hands over."""
@@ -86,7 +121,7 @@ class PlainLeaf(Leaf):
 class IncludedLeaf(Leaf):
     """Be one route behind one or more included routers (FastAPI 0.137 and later)."""
 
-    __slots__ = ("_chain", "_context", "_has_form_limits", "_inner", "_is_api_route", "_matches", "_parts")
+    __slots__ = ("_chain", "_has_form_limits", "_inner", "_is_api_route", "_matches", "_parts")
 
     def __init__(self, parts: Parts, top: Any, chain: tuple[Any, ...], context: Any, shape: Shape) -> None:
         original = context.original_route
@@ -94,26 +129,22 @@ class IncludedLeaf(Leaf):
         self.top = top
         self._parts = parts
         self._chain = chain
-        self._context = context
+        self.source = context
         self._inner = chain[-1]
         self._is_api_route = isinstance(original, APIRoute)
         is_stock = self._is_api_route and type(original).handle is APIRoute.handle
         self.has_direct_app = is_stock and getattr(context, "app", None) is not None
         self._has_form_limits = any(getattr(each.include_context, "form_limits", None) for each in chain)
         self._matches = context.matches
+        self._has_stock_match = self._is_api_route and shape is not ANYTHING
         if not self._is_api_route:
             self.route = context.starlette_route
 
     @property
-    def app(self) -> Any:
-        """Return the ASGI app that FastAPI built for this inclusion of the route."""
-        return self._context.app
-
-    @property
     def path_format(self) -> str | None:
         """Return the template with the prefixes of the inclusions."""
-        own = getattr(self._context.starlette_route, "path_format", None)
-        return str(own or self._context.path_format)
+        own = getattr(self.source.starlette_route, "path_format", None)
+        return str(own or self.source.path_format)
 
     def match(self, scope: Scope) -> tuple[Match, Any]:
         """Ask the route as this inclusion has it."""
@@ -133,7 +164,7 @@ class IncludedLeaf(Leaf):
                 parts.apply_form_limits(scope, each.include_context.form_limits)
         own["included_router"] = self._inner
         scope.update(child_scope)
-        own["effective_route_context"] = self._context
+        own["effective_route_context"] = self.source
         if parts.note_route is not None and "fastapi.telemetry" in scope:
             parts.note_route(scope=scope, path=self.path_format, mount=isinstance(self.route, Mount))
 
@@ -201,6 +232,14 @@ def _flatten_inclusion(
             is_stock = starlette_route is not None
             shape = _shape(starlette_route)
         yield IncludedLeaf(parts, top, chain, candidate, shape) if is_stock else None
+
+
+def has_stock_match(cls: type[Any]) -> bool:
+    """Tell whether a class matches HTTP requests exactly as FastAPI's or Starlette's own routes do."""
+    if cls.matches is Route.matches:
+        return True
+    ancestors = cls.__mro__
+    return cls.matches is APIRoute.matches and ancestors[ancestors.index(APIRoute) + 1] is Route
 
 
 _STOCK_MATCHING = frozenset(cls.matches for cls in (APIRoute, Route, APIWebSocketRoute, WebSocketRoute))

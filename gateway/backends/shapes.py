@@ -152,6 +152,34 @@ class PathIndex(Generic[Item]):
             found.sort(key=_order)
         return [item for _, item in found]
 
+    def rivals(self, shape: Shape) -> list[Item]:
+        """Return, in order, every item that could match a path which ``shape`` matches."""
+        nodes = [self._root]
+        found = list(self._root.opens)
+        for segment in shape.segments:
+            below: list[_Node[Item]] = []
+            for node in nodes:
+                static = node.static.values() if segment is None else [node.static.get(segment)]
+                below += [child for child in (*static, node.varying) if child is not None]
+            for node in below:
+                found += node.opens
+            nodes = below
+        while nodes:
+            for node in nodes:
+                found += node.ends
+            if not shape.is_open:
+                break
+            nodes = [
+                child
+                for node in nodes
+                for child in (*node.static.values(), node.varying)
+                if child is not None
+            ]
+            for node in nodes:
+                found += node.opens
+        found.sort(key=_order)
+        return [item for _, item in found]
+
 
 def _order(entry: tuple[int, Any]) -> int:
     return entry[0]

@@ -20,8 +20,11 @@ from starlette.middleware.exceptions import ExceptionMiddleware
 from gateway.backends.framework import BODY_LIMIT_KEY, EXIT_STACK_LAYER, INERT_LAYERS
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from gateway.backends.base import AsgiApp, Message, Receive, Scope, Send
-    from gateway.backends.dispatch import PreparedRouter
+    from gateway.backends.dispatch import Hint, PreparedRouter
+    from gateway.backends.leaves import Leaf
 
 # Telemetry may be configured while the app runs; asking for it costs more than matching the route.
 _TELEMETRY_CHECK_S = 0.5
@@ -41,16 +44,23 @@ class Shortcut:
         self._has_telemetry = False
         self._telemetry_checked_s = float("-inf")
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Answer as ``app`` does."""
-        found = self._find(scope)
+        return self.answer(None, scope, receive, send)
+
+    def answer(self, hint: Hint | None, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """Answer as ``app`` does; ``hint`` names the route that is expected to."""
+        found = self._find(hint, scope)
         if found is None:
-            await self.app(scope, receive, send)
-            return
+            return self.app(scope, receive, send)
         leaf, child_scope = found
         scope["app"] = self.app
         scope["starlette.exception_handlers"] = self._handlers
         self._prepared.prepare(scope, leaf, child_scope)
+        return self._enter(leaf, scope, receive, send)
+
+    async def _enter(self, leaf: Leaf, scope: Scope, receive: Receive, send: Send) -> None:
+        """Call the route; let the app's own layers answer what it raises."""
         is_started = False
 
         async def send_noting_start(message: Message) -> None:
@@ -74,21 +84,19 @@ class Shortcut:
         finally:
             del failure  # its traceback holds this frame
 
-    def _find(self, scope: Scope) -> tuple[Any, Any] | None:
+    def _find(self, hint: Hint | None, scope: Scope) -> tuple[Leaf, Any] | None:
         """Return the leaf to call and what it adds to the scope; None: take the app's own way."""
         app = self.app
         if app.middleware_stack is not self._stack:
             self._look_at_layers()
         if self._handlers is None or scope["type"] != "http":
             return None
-        if "fastapi.telemetry" in scope or BODY_LIMIT_KEY in scope:
-            return None
-        if self._is_observed():
+        if "fastapi.telemetry" in scope or BODY_LIMIT_KEY in scope or self._is_observed():
             return None
         if self._has_root_path and app.root_path:  # type: ignore[attr-defined]  # FastAPI, as has_root_path says
             scope["root_path"] = app.root_path  # type: ignore[attr-defined]  # the same
         try:
-            found = self._prepared.find(scope)
+            found = self._prepared.find(scope) if hint is None else self._prepared.find_for(hint, scope)
         except Exception:
             return None  # a converter raised; the app's own way raises it where its handlers see it
         return found if found is not None and found[0].has_direct_app else None

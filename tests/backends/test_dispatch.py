@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,11 +17,14 @@ from starlette.routing import Mount, Route
 
 from gateway.backends.agreement import disagreement
 from gateway.backends.asgi import AsgiBackend, Lifespan
+from gateway.backends.inspect import inspect_new
 from tests.backends.rich_app import Stamp, add_handlers, ask, build, see
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
+
+    from gateway.table.inventory import NewRoute
 
 JSON = (b"content-type", b"application/json")
 FORM = (b"content-type", b"application/x-www-form-urlencoded")
@@ -232,14 +236,26 @@ async def test_the_installed_framework_is_one_that_the_prepared_way_knows() -> N
     assert await disagreement() == ""
 
 
+@pytest.mark.parametrize("has_hint", [False, True], ids=["found", "hinted"])
 @pytest.mark.parametrize("builder", BUILDERS, ids=lambda builder: builder.__name__)
-async def test_the_prepared_way_answers_as_the_own_way(builder: Callable[[Path], Any], files: Path) -> None:
+async def test_the_prepared_way_answers_as_the_own_way(
+    builder: Callable[[Path], Any], has_hint: bool, files: Path
+) -> None:
     async with ways(lambda: builder(files)) as (stock, own_way, prepared, backend):
-        for request in REQUESTS:
+        new_routes = inspect_new(prepared).routes
+        for number, request in enumerate(REQUESTS):
             expected = await ask(own_way, *request)
-            actual = await ask(backend, *request)
+            way = backend.for_route(_hint(new_routes, request[2], number)) if has_hint else backend
+            actual = await ask(way, *request)
             assert comparable(actual) == comparable(expected), request
             assert prepared.state.log == stock.state.log, request
+
+
+def _hint(new_routes: tuple[NewRoute, ...], target: str, number: int) -> NewRoute:
+    """Return a route that matches the target's path, else any route: a wrong hint must do no harm."""
+    path = target.partition("?")[0]
+    fitting = [each for each in new_routes if re.fullmatch(re.sub("{[^}]*}", "[^/]+", each.path), path)]
+    return (fitting or new_routes)[number % len(fitting or new_routes)]
 
 
 def comparable(outcome: Any) -> Any:

@@ -20,6 +20,8 @@ from starlette.routing import Match, Mount, Route, Router, compile_path
 from gateway.backends import asgi
 from gateway.backends.asgi import AsgiBackend, prepared_way
 from gateway.backends.dispatch import ObservedRoutes, PreparedRouter, prepare_routers
+from gateway.backends.inspect import inspect_new
+from gateway.backends.leaves import Leaf
 from gateway.backends.shapes import ANYTHING, PathIndex, shape_of
 from gateway.backends.shortcut import Shortcut, shorten
 from tests.backends.rich_app import ask
@@ -145,8 +147,13 @@ async def test_any_table_answers_any_path_as_the_own_way(table: Any, asked: list
     assert isinstance(way, Shortcut)
     assert indexed is not None
     assert not indexed.is_off
+    backend = AsgiBackend(prepared)
+    backend._way = way
+    hinted = [backend.for_route(new_route) for new_route in inspect_new(prepared).routes]
     for path in asked:
         expected = await ask(stock, "http", method, path)
+        for each in hinted:
+            assert await ask(each, "http", method, path) == expected
         assert await ask(way, "http", method, path) == expected
         assert await ask(prepared, "http", method, path) == expected
 
@@ -183,21 +190,40 @@ async def test_a_route_that_matches_never_costs_a_scan() -> None:
         assert b"key" in await body_of(app, f"/resource{each}/1")
 
 
-async def test_the_number_of_routes_asked_does_not_grow_with_the_app(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("has_hint", [False, True], ids=["found", "hinted"])
+async def test_the_number_of_routes_asked_does_not_grow_with_the_app(
+    has_hint: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: list[str] = []
-    original = Route.matches
+    original = Leaf.match_fully
 
-    def counting(self: Route, scope: Any) -> Any:
-        asked.append(self.path)
-        return original(self, scope)
+    def counting(self: Leaf, scope: Any, path: str) -> Any:
+        asked.append(self.route.path)
+        return original(self, scope, path)
 
-    app = FastAPI()
-    for each in range(200):
-        app.router.routes.append(Route(f"/resource{each}/{{key}}", _tell))
-    way = await prepared_way(app)
-    monkeypatch.setattr(Route, "matches", counting)
+    app = routes_of(200)
+    backend = AsgiBackend(app)
+    await backend.start()
+    hinted = [each for each in inspect_new(app).routes if each.path == "/resource150/{key}"]
+    way: Any = backend.for_route(hinted[0]) if has_hint else backend
+    monkeypatch.setattr(Leaf, "match_fully", counting)
     await body_of(way, "/resource150/1")
     assert asked == ["/resource150/{key}"]
+    await backend.stop(1.0)
+
+
+async def test_a_hint_never_overrules_an_earlier_route() -> None:
+    app = FastAPI()
+    app.add_api_route("/users/{key}", _tell)
+    _add(app, "/users/me")
+    backend = AsgiBackend(app)
+    await backend.start()
+    for new_route in inspect_new(app).routes:
+        assert b"key" in await body_of(backend.for_route(new_route), "/users/me")
+    app.router.routes.insert(0, app.router.routes.pop())
+    for new_route in inspect_new(app).routes:
+        assert await body_of(backend.for_route(new_route), "/users/me") == b'"late"'
+    await backend.stop(1.0)
 
 
 def _add(app: FastAPI, path: str, *, first: bool = False) -> None:
