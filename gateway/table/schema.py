@@ -30,13 +30,12 @@ def json_schema() -> dict[str, Any]:
         "additionalProperties": False,
     }
     for name in ("defaults", "server", "compare", "events"):
-        properties[name] = _or_null(properties[name])
+        properties[name] = _or_null(properties[name]) | {"description": _help(name)}
     for name in ("RowModel", "DefaultsModel"):
         for key, words in (("pin", ["none"]), ("rollout", ["manual", "none"])):
             definitions[name]["properties"][key].setdefault("anyOf", []).append({"enum": words})
-    for name in ("BackendModel",):
-        kinds = ("wsgi", "asgi", "url", "command")
-        definitions[name]["oneOf"] = [{"required": [kind]} for kind in kinds]
+    kinds = ("wsgi", "asgi", "url", "command")
+    definitions["BackendModel"]["oneOf"] = [{"required": [kind]} for kind in kinds]
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "routing.yaml",
@@ -48,6 +47,11 @@ def json_schema() -> dict[str, Any]:
 def schema_text() -> str:
     """Return the schema as the text of ``routing.schema.json``."""
     return json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
+
+
+def _help(key: str) -> str:
+    """Return what a key of the top is for; pydantic leaves it out beside a default that is a model."""
+    return FileModel.model_fields[key].description or ""
 
 
 def _or_null(shape: dict[str, Any]) -> dict[str, Any]:

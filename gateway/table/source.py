@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 20
+HOPELESS_DEPTH = 100
+"""How far below the deepest level reading goes on: libyaml takes quadratic time in the nesting."""
 
 Place = tuple[str | int, ...]
 """The keys and indexes that lead to a value, from the top of the file."""
@@ -267,6 +269,9 @@ class _Reader:
                         skipped += 1
                         if skipped == 1:
                             self._too_deep(event)
+                        elif skipped > HOPELESS_DEPTH:
+                            self.roots.clear()
+                            return
                     else:
                         self._open(event)
                 elif isinstance(event, yaml.CollectionEndEvent):

@@ -219,18 +219,19 @@ StageWord = Annotated[
     PlainValidator(grammar.parse_stage),
     Shape({"type": "string", "enum": [stage.value for stage in Stage]}),
 ]
-Caller = Annotated[
-    KeySource,
-    PlainValidator(grammar.parse_key_source),
-    Shape({"type": "string", "pattern": _KEY_SOURCE, "examples": ["session:_user_id", "client"]}),
-]
-Callers = Annotated[list[Caller], BeforeValidator(as_list), AfterValidator(not_empty)]
-PinText = Annotated[
-    Pin,
-    PlainValidator(grammar.parse_pin),
-    Shape({"type": "string", "pattern": r"^[^=]+=.+$", "examples": ["header:x-team=qa"]}),
-]
-PinTexts = Annotated[list[PinText], BeforeValidator(as_list)]
+_CALLER = {"type": "string", "pattern": _KEY_SOURCE, "examples": ["session:_user_id", "client"]}
+_PIN = {"type": "string", "pattern": r"^[^=]+=.+$", "examples": ["header:x-team=qa"]}
+
+
+def _one_or_more(shape: dict[str, Any]) -> Shape:
+    """Return the shape of a list that may also be written as its one item."""
+    return Shape({"anyOf": [shape, {"type": "array", "items": shape}]})
+
+
+Caller = Annotated[KeySource, PlainValidator(grammar.parse_key_source)]
+Callers = Annotated[list[Caller], BeforeValidator(as_list), AfterValidator(not_empty), _one_or_more(_CALLER)]
+PinText = Annotated[Pin, PlainValidator(grammar.parse_pin)]
+PinTexts = Annotated[list[PinText], BeforeValidator(as_list), _one_or_more(_PIN)]
 ImportString = Annotated[
     str,
     PlainValidator(grammar.check_import_string),
@@ -272,8 +273,12 @@ Argv = Annotated[
     PlainValidator(grammar.check_argv),
     Shape({"type": "array", "items": {"type": "string"}, "minItems": 1}),
 ]
-Network = Annotated[IPv4Network | IPv6Network, PlainValidator(read_network), Shape({"type": "string"})]
-Networks = Annotated[list[Network], BeforeValidator(as_list)]
+Network = Annotated[IPv4Network | IPv6Network, PlainValidator(read_network)]
+Networks = Annotated[
+    list[Network],
+    BeforeValidator(as_list),
+    _one_or_more({"type": "string", "examples": ["10.0.0.0/8"]}),
+]
 ErrorShapeValue = Annotated[
     ErrorShape,
     PlainValidator(read_error_shape),
