@@ -10,6 +10,7 @@ This module decides nothing about which route answers; :mod:`gateway.backends.di
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -21,6 +22,8 @@ from gateway.backends.shortcut import Shortcut, shorten
 from gateway.errors import BackendError
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from gateway.backends.base import AsgiApp, Message, Receive, Scope, Send
     from gateway.table.inventory import NewRoute
 
@@ -117,7 +120,7 @@ class AsgiBackend:
     def __init__(self, app: AsgiApp, *, root_path: str = "", name: str = "new") -> None:
         self.name = name
         self.app = app
-        self._way: AsgiApp = app
+        self._shortcut: Shortcut | None = None
         self.root_path = root_path.rstrip("/")
         self._raw_root_path = quote(self.root_path).encode("ascii")
         self._lifespan: Lifespan | None = None
@@ -126,18 +129,9 @@ class AsgiBackend:
         self._idle: asyncio.Event | None = None
         self._is_stopped = False
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Coroutine[Any, Any, None]:
         """Answer one request or websocket; the app's exceptions propagate."""
-        scope["state"] = self._state.copy()
-        if self.root_path:
-            self._apply_root_path(scope)
-        self._active += 1
-        try:
-            await self._way(scope, receive, send)
-        finally:
-            self._active -= 1
-            if self._idle is not None and not self._active:
-                self._idle.set()
+        return self._serve(None, scope, receive, send)
 
     def for_route(self, new_route: NewRoute) -> AsgiApp:
         """Return the shortest way to ``new_route`` that gives the app's own answer.
@@ -146,24 +140,22 @@ class AsgiBackend:
         """
         found = new_route.route
         hint = Hint(getattr(found, "original_route", found), new_route.path)
+        return functools.partial(self._serve, hint)
 
-        async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-            way = self._way
-            scope["state"] = self._state.copy()
-            if self.root_path:
-                self._apply_root_path(scope)
-            self._active += 1
-            try:
-                if type(way) is Shortcut:
-                    await way.answer(hint, scope, receive, send)
-                else:
-                    await way(scope, receive, send)
-            finally:
-                self._active -= 1
-                if self._idle is not None and not self._active:
-                    self._idle.set()
-
-        return answer
+    async def _serve(self, hint: Hint | None, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["state"] = self._state.copy()
+        if self.root_path:
+            self._apply_root_path(scope)
+        self._active += 1
+        try:
+            if self._shortcut is not None:
+                await self._shortcut.answer(hint, scope, receive, send)
+            else:
+                await self.app(scope, receive, send)
+        finally:
+            self._active -= 1
+            if self._idle is not None and not self._active:
+                self._idle.set()
 
     async def start(self) -> None:
         """Run the app's startup; raise :class:`BackendError` when the app says that it failed.
@@ -175,7 +167,7 @@ class AsgiBackend:
         self._lifespan = lifespan
         self._state = lifespan.state
         self._is_stopped = False
-        self._way = await prepared_way(self.app)
+        self._shortcut = await prepare(self.app)
 
     async def stop(self, grace_s: float) -> None:
         """Wait for the requests under way, then run the app's shutdown, within ``grace_s`` seconds."""
@@ -218,32 +210,17 @@ class AsgiBackend:
         scope["root_path"] = outer + self.root_path
 
 
-async def prepared_way(app: AsgiApp) -> AsgiApp:
-    """Return the shortest way to ``app`` that answers exactly as it does; else ``app`` itself."""
+async def prepare(app: object) -> Shortcut | None:
+    """Prepare the way to the routes of ``app``; return the shortest one, None when the app has to be called.
+
+    An app whose own way cannot be shortened (middleware, a class of its own) still finds its routes by
+    index, unless its router or the installed framework is one that the gateway cannot vouch for.
+    """
     difference = await disagreement()
     if difference:
         logger.warning("new routes by its own router, which is slower with many routes: %s", difference)
-        return app
-    return shorten(app, prepare_routers(app)) or app
-
-
-def answer_head(app: AsgiApp) -> AsgiApp:
-    """Return ``app`` with HEAD answered as GET: same status and headers, no body (RFC 9110, 9.3.2)."""
-
-    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] != "HEAD":
-            await app(scope, receive, send)
-            return
-
-        async def send_without_body(message: Message) -> None:
-            if message["type"] == "http.response.body" and message.get("body"):
-                message = {**message, "body": b""}
-            await send(message)
-
-        scope["method"] = "GET"
-        await app(scope, receive, send_without_body)
-
-    return answer
+        return None
+    return shorten(app, prepare_routers(app))
 
 
 def _last_line(message: str) -> str:

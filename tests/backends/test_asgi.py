@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.routing import Route, WebSocketRoute
 from websockets.sync.client import connect
 
-from gateway.backends.asgi import AsgiBackend, answer_head
+from gateway.backends.asgi import AsgiBackend
 from gateway.backends.base import Backend
 from gateway.errors import BackendError
 from tests.running import running
@@ -239,19 +239,6 @@ async def test_an_exception_of_the_app_propagates_as_it_came() -> None:
     with pytest.raises(ZeroDivisionError, match="of the app"):
         await call(backend)
     assert backend.health().facts["active"] == 0
-
-
-async def test_head_is_answered_with_the_headers_of_get_and_no_body() -> None:
-    app = fastapi.FastAPI()
-
-    @app.get("/")
-    async def read() -> dict[str, int]:
-        return {"a": 1}
-
-    assert (await call(app, "HEAD"))[0] == 405
-    status, headers, body = await call(answer_head(app), "HEAD")
-    assert (status, headers) == (await call(app))[:2]
-    assert body == b""
 
 
 def test_websockets_and_requests_pass_under_a_real_server() -> None:

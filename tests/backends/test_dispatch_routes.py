@@ -18,7 +18,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Match, Mount, Route, Router, compile_path
 
 from gateway.backends import asgi
-from gateway.backends.asgi import AsgiBackend, prepared_way
+from gateway.backends.asgi import AsgiBackend, prepare
 from gateway.backends.dispatch import ObservedRoutes, PreparedRouter, prepare_routers
 from gateway.backends.inspect import inspect_new
 from gateway.backends.leaves import Leaf
@@ -142,13 +142,13 @@ async def test_any_table_answers_any_path_as_the_own_way(table: Any, asked: list
         stock, prepared = _fill(FastAPI(openapi_url=None), table), _fill(FastAPI(openapi_url=None), table)
     except FastAPIError:
         reject()  # a mount at the root of a router without a prefix
-    way = await prepared_way(prepared)
+    way = await prepare(prepared)
     indexed = prepare_routers(prepared)
     assert isinstance(way, Shortcut)
     assert indexed is not None
     assert not indexed.is_off
     backend = AsgiBackend(prepared)
-    backend._way = way
+    backend._shortcut = way
     hinted = [backend.for_route(new_route) for new_route in inspect_new(prepared).routes]
     for path in asked:
         expected = await ask(stock, "http", method, path)
@@ -177,7 +177,7 @@ async def body_of(way: Any, path: str) -> bytes:
 
 async def test_a_route_that_matches_never_costs_a_scan() -> None:
     app = routes_of(40)
-    way = await prepared_way(app)
+    way = await prepare(app)
     indexed = prepare_routers(app)
     assert indexed is not None
 
@@ -241,7 +241,7 @@ async def test_routes_that_are_added_removed_and_moved_later_count_at_once() -> 
     app.add_api_route("/things/{key}", _tell)
     router.include_router(inner, prefix="/inner")
     app.include_router(router, prefix="/outer")
-    way = await prepared_way(app)
+    way = await prepare(app)
     indexed = prepare_routers(app)
     assert indexed is not None
     assert b"key" in await body_of(way, "/things/new")
@@ -273,7 +273,7 @@ async def test_an_app_that_keeps_changing_its_routes_is_left_to_its_own_router(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     app = FastAPI()
-    way = await prepared_way(app)
+    way = await prepare(app)
     with caplog.at_level(logging.WARNING, "gateway.new"):
         for each in range(150):
             _add(app, f"/added/{each}")
@@ -290,9 +290,9 @@ async def test_an_app_whose_routes_cannot_be_indexed_is_left_to_its_own_router(
     router.include_router(inner, prefix="/{key}")
     app.add_api_route("/fine", _tell)
     app.include_router(router, prefix="/checked-late")
-    way = await prepared_way(app)
+    assert await prepare(app) is None
     assert "Duplicated param name" in caplog.text
-    assert b"fine" in await body_of(way, "/fine")
+    assert b"fine" in await body_of(app, "/fine")
 
 
 async def test_a_router_that_scans_in_its_own_way_keeps_it() -> None:
@@ -309,8 +309,8 @@ async def test_a_router_that_scans_in_its_own_way_keeps_it() -> None:
     assert prepare_routers(router) is None
     app = Starlette()
     app.router = router
-    assert await prepared_way(app) is app
-    assert b"/y" in await body_of(await prepared_way(app), "/y")
+    assert await prepare(app) is None
+    assert b"/y" in await body_of(app, "/y")
 
 
 async def test_preparing_twice_changes_nothing_more() -> None:
@@ -322,7 +322,7 @@ async def test_preparing_twice_changes_nothing_more() -> None:
 
 
 async def test_a_plain_asgi_app_is_called_as_it_is() -> None:
-    assert await prepared_way(_echo) is _echo
+    assert await prepare(_echo) is None
 
 
 async def test_a_framework_that_behaves_in_another_way_is_left_alone(
@@ -334,7 +334,7 @@ async def test_a_framework_that_behaves_in_another_way_is_left_alone(
     monkeypatch.setattr(asgi, "disagreement", differs)
     app = routes_of(4)
     routes = list(app.router.routes)
-    assert await prepared_way(app) is app
+    assert await prepare(app) is None
     assert "in another way" in caplog.text
     assert app.router.routes == routes
     assert type(app.router.routes) is list
@@ -342,7 +342,7 @@ async def test_a_framework_that_behaves_in_another_way_is_left_alone(
 
 async def test_middleware_that_wraps_a_built_stack_ends_the_shortcut() -> None:
     app = routes_of(4)
-    way = await prepared_way(app)
+    way = await prepare(app)
     await body_of(way, "/resource1/1")
     seen = []
     stack = app.middleware_stack
@@ -404,7 +404,7 @@ async def test_a_backend_serves_its_routes_by_the_shortcut() -> None:
     backend = AsgiBackend(routes_of(4))
     await backend.start()
     try:
-        assert isinstance(backend._way, Shortcut)
+        assert isinstance(backend._shortcut, Shortcut)
         assert b"key" in await body_of(backend, "/resource3/1")
     finally:
         await backend.stop(1.0)
@@ -415,6 +415,6 @@ async def test_mounted_apps_are_prepared_too() -> None:
     app = FastAPI()
     app.mount("/sub", sub)
     app.router.routes.append(Mount("/plain", routes=[Route("/x", _tell)]))
-    await prepared_way(app)
+    await prepare(app)
     assert isinstance(sub.router.middleware_stack, PreparedRouter)
     assert b"key" in await body_of(app, "/sub/resource1/1")
