@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
+from tests.reference.conftest import database_is_not_asked
+
 if TYPE_CHECKING:
     import httpx
     import pytest
@@ -30,12 +32,14 @@ def test_an_unhandled_error_is_logged_with_its_request_and_answered_without_inte
     assert "products" in str(record.exc_info[1])
 
 
+@database_is_not_asked
 def test_an_unknown_path_is_not_found(client: httpx.Client) -> None:
     answer = client.get("/no/such/path")
 
     assert (answer.status_code, answer.json()) == (404, {"error": "Not found"})
 
 
+@database_is_not_asked
 def test_a_method_that_does_not_fit_is_told_which_do(client: httpx.Client) -> None:
     answer = client.delete("/dashboard")
 

@@ -12,7 +12,7 @@ from sqlalchemy import text
 from legacy_flask import settings as legacy_settings
 from new_api import settings as new_settings
 from reference.seed import DEMO_PASSWORD
-from tests.reference.conftest import ADMIN, MEMBER, log_in, token_of
+from tests.reference.conftest import ADMIN, MEMBER, database_is_not_asked, log_in, token_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,6 +41,7 @@ def test_a_login_opens_a_session_and_a_logout_closes_it(client: httpx.Client) ->
     assert client.get("/me").status_code == 401
 
 
+@database_is_not_asked
 @pytest.mark.parametrize(
     ("body", "status", "message"),
     [
@@ -81,6 +82,7 @@ def test_a_login_on_new_opens_the_admin_pages_of_legacy(legacy: httpx.Client, ne
     assert legacy.get("/admin/users").status_code == 200
 
 
+@database_is_not_asked
 def test_a_login_on_new_is_as_fresh_as_legacys_own(
     legacy: httpx.Client, new: httpx.Client, legacy_app: object
 ) -> None:
@@ -94,6 +96,7 @@ def test_a_login_on_new_is_as_fresh_as_legacys_own(
     assert serializer.loads(cookies[0]["session"]) == serializer.loads(cookies[1]["session"])
 
 
+@database_is_not_asked
 def test_a_tampered_session_is_nobodys(client: httpx.Client) -> None:
     log_in(client)
     cookie = client.cookies["session"]
@@ -131,6 +134,7 @@ def test_a_bad_password_gives_no_token(client: httpx.Client) -> None:
     assert answer.headers["WWW-Authenticate"] == "Bearer"
 
 
+@database_is_not_asked
 @pytest.mark.parametrize("form", [{}, {"username": "", "password": "x"}], ids=["nothing", "empty name"])
 def test_a_token_wants_a_name(client: httpx.Client, form: dict[str, str]) -> None:
     answer = client.post("/token", data=form)
@@ -157,6 +161,7 @@ BAD_TOKENS = {
 }
 
 
+@database_is_not_asked
 @pytest.mark.parametrize("token", BAD_TOKENS.values(), ids=BAD_TOKENS.keys())
 def test_a_bad_token_is_nobodys(client: httpx.Client, token: str) -> None:
     answer = client.get("/me", headers={"Authorization": f"Bearer {token}"})

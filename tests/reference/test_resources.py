@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.reference.conftest import ADMIN, log_in, token_of
+from tests.reference.conftest import ADMIN, database_is_not_asked, log_in, token_of
 
 if TYPE_CHECKING:
     import httpx
@@ -77,6 +77,7 @@ def test_an_order_stands_without_mail_and_analytics(
     assert (answer.status_code, answer.json()["status"]) == (201, "paid")
 
 
+@database_is_not_asked
 @pytest.mark.parametrize(
     ("body", "message"),
     [
@@ -105,6 +106,7 @@ def test_an_order_is_shown_to_its_owner_and_to_administrators(client: httpx.Clie
     assert client.get("/orders/999", headers=token_of(client, ADMIN)).status_code == 404
 
 
+@database_is_not_asked
 def test_an_order_needs_somebody(client: httpx.Client, database: Database) -> None:
     answer = client.post("/orders", json={"product_id": 1, "quantity": 1})
 
@@ -112,6 +114,7 @@ def test_an_order_needs_somebody(client: httpx.Client, database: Database) -> No
     assert database.rows("SELECT count(*) FROM orders") == [(240,)]
 
 
+@database_is_not_asked
 def test_the_dashboard_shows_the_providers_figures(client: httpx.Client, providers: ProvidersControl) -> None:
     providers.set(mail={"status": 503})
 
@@ -122,7 +125,7 @@ def test_the_dashboard_shows_the_providers_figures(client: httpx.Client, provide
     }
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@database_is_not_asked
 @pytest.mark.parametrize("method", ["GET /dashboard", "POST /orders"])
 def test_new_answers_in_forty_percent_of_legacys_time(
     legacy: httpx.Client, new: httpx.Client, providers: ProvidersControl, method: str
@@ -157,6 +160,7 @@ def test_a_report_is_streamed_as_csv(client: httpx.Client, name: str, count: int
     assert rows[0]["id"] == "1"
 
 
+@database_is_not_asked
 def test_an_unknown_report_is_told_in_each_sides_words(client: httpx.Client, side: Side) -> None:
     answer = client.get("/reports/salaries.csv")
 
@@ -184,6 +188,7 @@ def test_a_picture_is_stored_and_shown(client: httpx.Client, side: Side) -> None
     assert client.get(picture_path(side, 2)).json() == {"error": "Not found"}
 
 
+@database_is_not_asked
 @pytest.mark.parametrize(
     ("field", "content", "status", "message"),
     [
@@ -202,6 +207,7 @@ def test_a_bad_upload_is_refused(
     assert database.rows("SELECT count(*) FROM avatars") == [(0,)]
 
 
+@database_is_not_asked
 def test_an_upload_needs_somebody(client: httpx.Client) -> None:
     assert client.post("/avatars", files={"file": ("x.png", PNG)}).status_code == 401
 
@@ -213,5 +219,6 @@ def test_the_catalogue_lists_every_product(client: httpx.Client) -> None:
     assert products[5] == {"id": 6, "sku": "LMP-05", "name": "Desk lamp “Größe M”", "price": "79.00"}
 
 
+@database_is_not_asked
 def test_neither_app_counts_requests_itself(client: httpx.Client) -> None:
     assert {client.get("/api/data").status_code for _ in range(110)} == {200}

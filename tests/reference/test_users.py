@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.reference.conftest import database_is_not_asked
 from tests.running import wait_until
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ def test_users_are_filtered_by_role_and_by_a_part_of_the_name(client: httpx.Clie
     assert client.get("/users", params={"q": "", "role": ""}).json()["total"] == 24
 
 
+@database_is_not_asked
 @pytest.mark.parametrize(
     ("query", "message"),
     [
@@ -108,6 +110,7 @@ BAD_USERS: list[tuple[dict[str, Any], str, str]] = [
 ]
 
 
+@database_is_not_asked
 @pytest.mark.parametrize(("change", "field", "message"), BAD_USERS)
 def test_a_bad_user_is_refused(
     client: httpx.Client, side: Side, change: dict[str, Any], field: str, message: str, database: Database
@@ -127,6 +130,7 @@ def test_a_bad_user_is_refused(
     assert database.rows("SELECT count(*) FROM users") == [(24,)]
 
 
+@database_is_not_asked
 @pytest.mark.parametrize(
     ("content", "content_type"),
     [
@@ -145,6 +149,7 @@ def test_a_body_that_is_no_json_object_is_refused(
     assert (answer.status_code, answer.json()) == (400, {"error": "The body must be a JSON object"})
 
 
+@database_is_not_asked
 def test_new_wants_an_address_that_could_exist_and_legacy_an_at_sign(
     client: httpx.Client, side: Side
 ) -> None:
