@@ -8,6 +8,7 @@ start equal. A database that has users already is left as it is.
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from argon2 import PasswordHasher
@@ -44,9 +45,14 @@ PRODUCTS = (
 ORDER_COUNT = 240
 
 
+@cache
+def demo_password_hash() -> str:
+    """Return the demo password's hash, with the same salt every time."""
+    return PasswordHasher().hash(DEMO_PASSWORD, salt=DEMO_SALT)
+
+
 def users() -> list[dict[str, Any]]:
     """Return the demo users: number 1 is the administrator; all share the demo password."""
-    password_hash = PasswordHasher().hash(DEMO_PASSWORD, salt=DEMO_SALT)
     return [
         {
             "id": number,
@@ -55,7 +61,7 @@ def users() -> list[dict[str, Any]]:
             "age": 20 + (number * 7) % 50,
             "role": "admin" if number == 1 else "member",
             "is_active": True,
-            "password_hash": password_hash,
+            "password_hash": demo_password_hash(),
             "version": 1,
             "created_at": EPOCH + timedelta(hours=13 * number),
         }

@@ -9,16 +9,18 @@ from __future__ import annotations
 import shutil
 import uuid
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 import httpx
+import jwt
 import psycopg
 import pytest
 from sqlalchemy import Engine, create_engine, make_url, text
 
 from legacy_flask.app import create_app as create_legacy
 from new_api.main import create_app as create_new
-from new_api.settings import Settings
+from new_api.settings import Settings, secret_key
 from reference.providers.app import create_app as create_providers
 from reference.schema import upgrade
 from reference.seed import DEMO_PASSWORD, seed
@@ -213,7 +215,13 @@ def log_in(client: httpx.Client, email: str = MEMBER) -> httpx.Response:
     return client.post("/login", json={"email": email, "password": DEMO_PASSWORD})
 
 
-def token_of(client: httpx.Client, email: str = MEMBER) -> dict[str, str]:
-    """Return the header that carries a fresh token of a demo user."""
+def ask_for_token(client: httpx.Client, email: str = MEMBER) -> dict[str, str]:
+    """Return the header that carries a token which the app made for a demo user."""
     answer = client.post("/token", data={"username": email, "password": DEMO_PASSWORD})
     return {"Authorization": f"Bearer {answer.json()['access_token']}"}
+
+
+def token_of(user_id: int = 2) -> dict[str, str]:
+    """Return the header that carries a token as either app makes it, without the work of a password."""
+    claims = {"sub": str(user_id), "exp": datetime.now(UTC) + timedelta(hours=1)}
+    return {"Authorization": f"Bearer {jwt.encode(claims, secret_key())}"}

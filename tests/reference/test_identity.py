@@ -12,7 +12,7 @@ from sqlalchemy import text
 from legacy_flask import settings as legacy_settings
 from new_api import settings as new_settings
 from reference.seed import DEMO_PASSWORD
-from tests.reference.conftest import ADMIN, MEMBER, database_is_not_asked, log_in, token_of
+from tests.reference.conftest import ADMIN, MEMBER, ask_for_token, database_is_not_asked, log_in
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -115,7 +115,7 @@ def test_a_token_says_who_asks(client: httpx.Client) -> None:
         "token_type": "bearer",
         "expires_in": 3600,
     }
-    assert client.get("/me", headers=token_of(client)).json()["email"] == MEMBER
+    assert client.get("/me", headers=ask_for_token(client)).json()["email"] == MEMBER
 
 
 @pytest.mark.parametrize("gives", ["legacy", "new"])
@@ -124,7 +124,7 @@ def test_a_token_of_one_side_is_good_on_the_other(
 ) -> None:
     giver, other = (legacy, new) if gives == "legacy" else (new, legacy)
 
-    assert other.get("/me", headers=token_of(giver)).json()["email"] == MEMBER
+    assert other.get("/me", headers=ask_for_token(giver)).json()["email"] == MEMBER
 
 
 def test_a_bad_password_gives_no_token(client: httpx.Client) -> None:
@@ -171,7 +171,7 @@ def test_a_bad_token_is_nobodys(client: httpx.Client, token: str) -> None:
 
 
 def test_a_closed_account_is_nobodys(client: httpx.Client, database: Database) -> None:
-    header = token_of(client)
+    header = ask_for_token(client)
     log_in(client)
     with database.engine.begin() as connection:
         connection.execute(text("UPDATE users SET is_active = false WHERE id = 2"))

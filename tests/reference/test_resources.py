@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.reference.conftest import ADMIN, database_is_not_asked, log_in, token_of
+from tests.reference.conftest import database_is_not_asked, log_in, token_of
 
 if TYPE_CHECKING:
     import httpx
@@ -22,7 +22,7 @@ PNG = b"\x89PNG\r\n\x1a\n" + b"pixels" * 100
 def test_an_order_is_paid_and_told(
     client: httpx.Client, side: Side, database: Database, providers: ProvidersControl
 ) -> None:
-    answer = client.post("/orders", json={"product_id": 1, "quantity": 3}, headers=token_of(client))
+    answer = client.post("/orders", json={"product_id": 1, "quantity": 3}, headers=token_of())
 
     assert answer.status_code == 201
     order = answer.json()
@@ -61,7 +61,7 @@ def test_an_unpaid_order_is_kept_as_such(
 ) -> None:
     providers.set(payment=mood)
 
-    answer = client.post("/orders", json={"product_id": 6, "quantity": quantity}, headers=token_of(client))
+    answer = client.post("/orders", json={"product_id": 6, "quantity": quantity}, headers=token_of())
 
     assert (answer.status_code, answer.json()) == (status, {"error": message})
     assert database.rows("SELECT status, payment_reference FROM orders WHERE id = 241") == [(kept, None)]
@@ -72,7 +72,7 @@ def test_an_order_stands_without_mail_and_analytics(
 ) -> None:
     providers.set(mail={"status": 500}, analytics={"status": 500})
 
-    answer = client.post("/orders", json={"product_id": 1, "quantity": 1}, headers=token_of(client))
+    answer = client.post("/orders", json={"product_id": 1, "quantity": 1}, headers=token_of())
 
     assert (answer.status_code, answer.json()["status"]) == (201, "paid")
 
@@ -92,7 +92,7 @@ def test_an_order_stands_without_mail_and_analytics(
 def test_a_bad_order_is_refused(
     client: httpx.Client, database: Database, body: dict[str, object], message: str
 ) -> None:
-    answer = client.post("/orders", json=body, headers=token_of(client))
+    answer = client.post("/orders", json=body, headers=token_of())
 
     assert (answer.status_code, answer.json()) == (400, {"error": message})
     assert database.rows("SELECT count(*) FROM orders") == [(240,)]
@@ -100,10 +100,10 @@ def test_a_bad_order_is_refused(
 
 def test_an_order_is_shown_to_its_owner_and_to_administrators(client: httpx.Client) -> None:
     assert client.get("/orders/1").status_code == 401
-    assert client.get("/orders/1", headers=token_of(client)).json()["user_id"] == 2
-    assert client.get("/orders/2", headers=token_of(client)).json() == {"error": "Not found"}
-    assert client.get("/orders/2", headers=token_of(client, ADMIN)).status_code == 200
-    assert client.get("/orders/999", headers=token_of(client, ADMIN)).status_code == 404
+    assert client.get("/orders/1", headers=token_of()).json()["user_id"] == 2
+    assert client.get("/orders/2", headers=token_of()).json() == {"error": "Not found"}
+    assert client.get("/orders/2", headers=token_of(1)).status_code == 200
+    assert client.get("/orders/999", headers=token_of(1)).status_code == 404
 
 
 @database_is_not_asked
@@ -130,7 +130,7 @@ def test_the_dashboard_shows_the_providers_figures(client: httpx.Client, provide
 def test_new_answers_in_forty_percent_of_legacys_time(
     legacy: httpx.Client, new: httpx.Client, providers: ProvidersControl, method: str
 ) -> None:
-    header = token_of(legacy)
+    header = token_of()
     slow = {"latency_ms": 150.0}
     providers.set(payment=slow, mail=slow, analytics=slow)
     verb, path = method.split()
@@ -201,7 +201,7 @@ def test_a_picture_is_stored_and_shown(client: httpx.Client, side: Side) -> None
 def test_a_bad_upload_is_refused(
     client: httpx.Client, database: Database, field: str, content: bytes, status: int, message: str
 ) -> None:
-    answer = client.post("/avatars", files={field: ("x.png", content)}, headers=token_of(client))
+    answer = client.post("/avatars", files={field: ("x.png", content)}, headers=token_of())
 
     assert (answer.status_code, answer.json()) == (status, {"error": message})
     assert database.rows("SELECT count(*) FROM avatars") == [(0,)]
