@@ -17,6 +17,7 @@ import yaml
 
 from gateway.errors import EditError
 from gateway.table.grammar import RowKey, parse_row_key
+from gateway.table.spelling import Wrong
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -65,8 +66,11 @@ class Layout:
     rows: tuple[Row, ...]
 
     def row(self, key: str) -> Row:
-        """Return the row with a canonical key, which must be there."""
-        return next(row for row in self.rows if row.key.text == key)
+        """Return the row with a canonical key; raise :class:`EditError` where there is none."""
+        found = next((row for row in self.rows if row.key.text == key), None)
+        if found is None:
+            raise EditError(f"{key} is not where it should stand; edit the file by hand")
+        return found
 
     @property
     def newline(self) -> str:
@@ -77,7 +81,10 @@ class Layout:
 
 def lay_out(text: str) -> Layout:
     """Return where the rows of an accepted table stand."""
-    root = yaml.compose(text, Loader=Loader)
+    try:
+        root = yaml.compose(text, Loader=Loader)
+    except yaml.YAMLError as error:
+        raise EditError("the row cannot be split as it is written; edit the file by hand") from error
     if not isinstance(root, yaml.MappingNode):
         raise EditError("the file holds no table")
     for key, value in root.value:
@@ -89,7 +96,10 @@ def lay_out(text: str) -> Layout:
 def _rows(routes: yaml.Node) -> Iterable[Row]:
     if isinstance(routes, yaml.MappingNode):
         for key, value in routes.value:
-            yield Row(parse_row_key(key.value), key, value, bool(routes.flow_style))
+            try:
+                yield Row(parse_row_key(key.value), key, value, bool(routes.flow_style))
+            except Wrong as wrong:
+                raise EditError(f"{key.value}: {wrong.message}") from wrong
 
 
 def start(node: yaml.Node) -> int:

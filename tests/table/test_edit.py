@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - a table and its edited form stand side by side
 """Machine edits change the characters that must change, and none else."""
 
 from __future__ import annotations
@@ -224,6 +225,24 @@ def test_an_edit_changes_only_the_characters_that_must_change(
     assert edit_row(b"\xef\xbb\xbf" + windows, key, change)[:3] == b"\xef\xbb\xbf"
 
 
+@pytest.mark.parametrize(
+    ("rows", "key", "result"),
+    [
+        pytest.param("routes:\n  ? GET /x\n  : canary 5%\n", "GET /x", "routes:\n  ? GET /x\n  : new\n", id="explicit-key"),
+        pytest.param("routes:\n  GET /x: canary\n    5%\n", "GET /x", "routes:\n  GET /x: new\n", id="two-lines"),
+        pytest.param("routes:\n  GET /x: >\n    canary\n    5%\n  GET /y:\n", "GET /x", "routes:\n  GET /x: new\n  GET /y:\n", id="folded"),
+        pytest.param("routes: {GET /x: {stage: canary,\n  # d\n  weight: 5%, # e\n  owner: me}}\n", "GET /x", "routes: {GET /x: {stage: new,\n  # d\n  owner: me}}\n", id="braces-with-comments"),
+        pytest.param("routes:\n  GET /x:\n    weight: 5%\ndefaults: {stage: canary}\n", "GET /x", "routes:\n  GET /x:\n    stage: new\ndefaults: {stage: canary}\n", id="a-lone-weight"),
+        pytest.param("routes:\n  GET /y: new\n...\n", "GET /x", "routes:\n  GET /y: new\n  GET /x: new\n...\n", id="document-end"),
+        pytest.param("routes:\n  # none\nsalt: a\n", "GET /x", "routes:\n  GET /x: new\n  # none\nsalt: a\n", id="only-comments"),
+        pytest.param("routes: ~\n", "GET /x", "routes:\n  GET /x: new\n", id="null"),
+        pytest.param("routes:\n  GET /y: new\n", "GET /x: y", 'routes:\n  GET /y: new\n  "GET /x: y": new\n', id="a-key-that-needs-quotes"),
+    ],
+)  # fmt: skip
+def test_unusual_layouts_are_edited_as_well(rows: str, key: str, result: str) -> None:
+    assert edited(rows, key, TO_NEW) == result
+
+
 def test_the_first_row_is_indented_as_the_rest_of_the_file() -> None:
     head = HEAD.replace("  legacy", "    legacy").replace("  new", "    new")
     assert edited("routes: {}\n", "GET /x", TO_NEW, head=head) == "routes:\n    GET /x: new\n"
@@ -253,6 +272,19 @@ def test_an_edit_works_where_the_secrets_are_not() -> None:
             Change(Stage.NEW, weight_bp=5),
             "weight means nothing",
             id="a-weight-at-new",
+        ),
+        pytest.param(
+            "routes:\n  GET,PUT /x:\n    note: |+\n      hi\n\n\n  GET /y: new\n",
+            "GET /x",
+            TO_NEW,
+            "without touching more",
+            id="a-split-that-would-change-a-note",
+        ),
+        pytest.param(
+            "routes:\n  ? GET,PUT /x\n  : new\n", "GET /x", TO_NEW, "by hand", id="a-split-of-an-explicit-key"
+        ),
+        pytest.param(
+            "routes: {}\n", "GET /" + "a" * 2000, TO_NEW, "make the table wrong", id="a-key-too-long"
         ),
         pytest.param("routes:\n\n  {}\n", "GET /x", TO_NEW, "unusual", id="an-unusual-empty-mapping"),
     ],
