@@ -42,17 +42,19 @@ _NULL_MAY_STAND = {("defaults",), ("routes",), ("server",), ("compare",), ("even
 class Understood:
     """Be what could be read: ``file`` without what failed, whose places are in ``left_out``.
 
-    ``retried`` holds the places that were read as text after YAML had made something else of them.
+    ``around`` holds those and every place that leads to one. ``retried`` holds the places that were
+    read as text after YAML had made something else of them.
     """
 
     file: models.FileModel
     left_out: frozenset[Place]
     problems: tuple[Problem, ...]
     retried: frozenset[Place] = frozenset()
+    around: frozenset[Place] = frozenset()
 
     def has_left_out(self, place: Place) -> bool:
         """Tell whether a place, or anything below it, failed."""
-        return any(failed[: len(place)] == place for failed in self.left_out)
+        return place in self.around
 
 
 def understand(source: Source, data: dict[str, Any]) -> Understood:
@@ -68,7 +70,10 @@ def understand(source: Source, data: dict[str, Any]) -> Understood:
             details = error.errors(include_url=False)
         else:
             problems.extend(_surprise(source, place, *words, None) for place, words in retried.items())
-            return Understood(file, frozenset(left_out), tuple(problems), frozenset(surprised))
+            around = {place[:length] for place in left_out for length in range(len(place) + 1)}
+            return Understood(
+                file, frozenset(left_out), tuple(problems), frozenset(surprised), frozenset(around)
+            )
         failed: list[Place] = []
         for detail in details:
             place = tuple(detail["loc"])
