@@ -1,10 +1,11 @@
-"""Write small migrations to disk and serve them as a user does: ``gateway serve`` in a folder of their own."""
+"""Write small migrations to disk and serve them as a user does: ``gateway serve`` in their own folder."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -70,12 +71,14 @@ class Served:
         return self.output.read_text(encoding="utf-8", errors="replace")
 
 
-def gateway(*arguments: str, folder: Path, timeout_s: float = 60.0) -> subprocess.CompletedProcess[str]:
+def gateway(
+    *arguments: str, folder: Path, environ: Mapping[str, str] | None = None, timeout_s: float = 60.0
+) -> subprocess.CompletedProcess[str]:
     """Run one command line of the gateway to its end, in ``folder``."""
     return subprocess.run(
         [sys.executable, "-m", "gateway", *arguments],
         cwd=folder,
-        env=_environment({}),
+        env=_environment(environ or {}),
         capture_output=True,
         text=True,
         timeout=timeout_s,
@@ -111,6 +114,34 @@ def served(
             process.kill()
             process.wait(5)
             raise
+
+
+@contextlib.contextmanager
+def gunicorn(app: str, folder: Path, *, environ: Mapping[str, str] | None = None) -> Iterator[str]:
+    """Serve a WSGI app as teams do without the gateway; yield its base URL. It is the bridge's oracle."""
+    port = free_port()
+    argv = ["gunicorn", "-k", "gthread", "--threads", "4", "-b", f"127.0.0.1:{port}", app]
+    with (folder / "gunicorn.log").open("wb") as sink:
+        process = subprocess.Popen(
+            [sys.executable, "-m", *argv],
+            cwd=folder,
+            env=_environment(environ or {}),
+            stdout=sink,
+            stderr=subprocess.STDOUT,
+        )
+
+    def is_listening() -> bool:
+        assert process.poll() is None, (folder / "gunicorn.log").read_text()
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return True
+        return False
+
+    try:
+        wait_until(is_listening, timeout_s=30, what="gunicorn's start")
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(10)
 
 
 def _is_ready(running: Served) -> bool:

@@ -27,6 +27,8 @@ PROTECTED = frozenset(
     )
 )
 
+# The server in front writes its own; twice they would be (nginx hides an upstream's as well).
+_STOPPED_IN_RESPONSES = HOP_BY_HOP | {b"date", b"server"}
 _STOPPED_IN_REQUESTS = HOP_BY_HOP | {b"expect"}  # the server in front answers 100 when the body is first read
 
 
@@ -82,7 +84,7 @@ def response_headers(status: int, came: Headers) -> list[tuple[bytes, bytes]]:
     204 and 304 lose ``Content-Length``: neither has a body, and ASGI servers hold an application to the
     length that it announces.
     """
-    stopped = HOP_BY_HOP
+    stopped = _STOPPED_IN_RESPONSES
     connection = [value for name, value in came if name == b"connection"]
     if connection:
         stopped = stopped | named_by_connection(connection)
