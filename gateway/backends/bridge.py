@@ -8,6 +8,7 @@ that never does costs its own thread, is counted, and is named in the log with i
     environ.py         what the app is told            request_body.py   what it reads
     threads.py         where it runs                   inlet.py          how that comes in
     exchange.py        one request on its thread       wsgi_response.py  what it may answer
+    turnstile.py       the way back to the loop        wsgi_errors.py    what it complains of
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import traceback
-from collections import deque
 from contextvars import copy_context
 from io import BytesIO
 from time import monotonic
@@ -24,8 +24,9 @@ from typing import TYPE_CHECKING
 from gateway.backends.base import Health
 from gateway.backends.environ import EnvironBuilder
 from gateway.backends.exchange import Exchange, logger
-from gateway.backends.inlet import Inlet
+from gateway.backends.inlet import Inlet, may_have_body
 from gateway.backends.threads import PoolFull, ThreadPool
+from gateway.backends.turnstile import Turnstile, wake
 from gateway.backends.wsgi_errors import ErrorLog
 from gateway.backends.wsgi_response import FileWrapper
 from gateway.errors import BackendOverloaded, BackendTorn, BackendUnavailable
@@ -34,49 +35,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from gateway.backends.base import Receive, Scope, Send
-    from gateway.backends.environ import Environ
     from gateway.backends.threads import Worker
 
 TICK_S = 1.0
 """How often (seconds) long-running requests are looked after."""
-
-_BODYLESS = frozenset({"GET", "HEAD", "OPTIONS", "DELETE", "TRACE"})
-
-
-class Turnstile:
-    """Bring news of exchanges from the threads into one event loop: many in one callback."""
-
-    __slots__ = ("_is_turning", "_news", "loop")
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.loop = loop
-        self._news: deque[Exchange] = deque()
-        self._is_turning = False
-
-    def post(self, exchange: Exchange) -> None:
-        """Wake whoever waits for ``exchange``; callable from any thread."""
-        self._news.append(exchange)
-        # Cleared by the loop before it looks: a post is seen, or it finds the flag cleared.
-        if not self._is_turning:
-            self._is_turning = True
-            try:
-                self.loop.call_soon_threadsafe(self._turn)
-            except RuntimeError:
-                # The loop is closed: nobody waits there any more.
-                exchange.is_gone = True
-
-    def _turn(self) -> None:
-        self._is_turning = False
-        news = self._news
-        while news:
-            wake(news.popleft())
-
-
-def wake(exchange: Exchange) -> None:
-    """Let the task that waits for ``exchange`` look again; on the loop."""
-    waiter = exchange.waiter
-    if waiter is not None and not waiter.done():
-        waiter.set_result(None)
 
 
 class WsgiBridge:
@@ -184,8 +146,7 @@ class WsgiBridge:
         if turnstile is None or turnstile.loop is not loop:
             turnstile = self._attach(loop)
         environ = self._environs.build(scope)
-        exchange = Exchange(self.app, scope, environ, copy_context(), turnstile.post)
-        exchange.receive = receive
+        exchange = Exchange(self.app, scope, receive, environ, copy_context(), turnstile.post)
         self._calls.add(exchange)
         try:
             if may_have_body(environ):
@@ -360,19 +321,3 @@ class WsgiBridge:
                 await self.stop(0)
                 await send({"type": "lifespan.shutdown.complete"})
                 return
-
-
-def may_have_body(environ: Environ) -> bool:
-    """Tell whether a body may follow the head.
-
-    HTTP/1 says so in the head (RFC 9112 section 6.3). HTTP/2 does not, and a middleware may have taken
-    ``Transfer-Encoding`` off: then methods that carry a body by nature are asked.
-    """
-    length: str | None = environ.get("CONTENT_LENGTH")
-    if length is not None:
-        return length != "0"
-    return bool(
-        "HTTP_TRANSFER_ENCODING" in environ
-        or environ["REQUEST_METHOD"] not in _BODYLESS
-        or environ["SERVER_PROTOCOL"] > "HTTP/1.1"
-    )

@@ -101,6 +101,7 @@ class Exchange:
         self,
         app: Callable[..., Iterable[bytes]],
         scope: Scope,
+        receive: Receive,
         environ: Environ,
         context: Context,
         post: Callable[[Exchange], None],
@@ -109,6 +110,7 @@ class Exchange:
         self._context = context
         self._post = post
         self.scope = scope
+        self.receive = receive
         self.environ = environ
         # Written by the thread.
         self.messages: deque[Message] = deque()
@@ -136,7 +138,6 @@ class Exchange:
         self.is_given_up = False
         self.failure: Exception | None = None
         self.inlet: Inlet | None = None
-        self.receive: Receive
 
     # The loop's side.
 
@@ -310,6 +311,8 @@ class Exchange:
             raise _ClientLeft
         if not self._is_posted:
             self._is_posted = True
+            if is_last and self.scope.get("http_version") == "1.0":
+                self._add_length(chunk)
             self.messages.append(
                 {"type": "http.response.start", "status": self.status, "headers": self.headers}
             )
@@ -322,6 +325,11 @@ class Exchange:
         self._posted_bytes += len(chunk)
         self._post(self)
         self._wait_for_room()
+
+    def _add_length(self, body: bytes) -> None:
+        """Say how long a whole answer is to a client that knows no chunks (RFC 9112 section 6.1)."""
+        if not self._omits_body and all(name != b"content-length" for name, _ in self.headers):
+            self.headers = [*self.headers, (b"content-length", str(len(body)).encode("ascii"))]
 
     def _wait_for_room(self) -> None:
         while (

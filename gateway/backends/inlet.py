@@ -17,11 +17,30 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.backends.base import Receive
+    from gateway.backends.environ import Environ
 
 PREFETCH_S = 0.05
 """How long (seconds) a request waits for the first of its body before it takes a thread."""
 
+_BODYLESS = frozenset({"GET", "HEAD", "OPTIONS", "DELETE", "TRACE"})
+
 _IS_EAGER = sys.version_info >= (3, 12)
+
+
+def may_have_body(environ: Environ) -> bool:
+    """Tell whether a body may follow the head.
+
+    HTTP/1 says so in the head (RFC 9112 section 6.3). HTTP/2 does not, and a middleware may have taken
+    ``Transfer-Encoding`` off: then methods that carry a body by nature are asked.
+    """
+    length: str | None = environ.get("CONTENT_LENGTH")
+    if length is not None:
+        return length != "0"
+    return bool(
+        "HTTP_TRANSFER_ENCODING" in environ
+        or environ["REQUEST_METHOD"] not in _BODYLESS
+        or environ["SERVER_PROTOCOL"] > "HTTP/1.1"
+    )
 
 
 class Inlet:

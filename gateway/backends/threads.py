@@ -82,7 +82,12 @@ class ThreadPool:
             raise PoolFull
         jobs.append(job)
         if not self._is_searching:
-            self._wake()
+            try:
+                self._wake()
+            except RuntimeError:
+                # Not even one thread could be started.
+                jobs.remove(job)
+                raise PoolFull from None
 
     def remove(self, job: Job) -> bool:
         """Take ``job`` out of the queue; False when a thread has it already (or had)."""

@@ -13,7 +13,8 @@ import httpx
 import pytest
 from flask import Flask, Response, send_file, stream_with_context
 
-from gateway.backends.bridge import Turnstile, WsgiBridge
+from gateway.backends.bridge import WsgiBridge
+from gateway.backends.turnstile import Turnstile
 from gateway.errors import BackendTorn
 from tests.backends.conformance import (
     Environ,
@@ -181,6 +182,14 @@ def test_a_client_has_its_answer_before_close_has_run() -> None:
             client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
             read_until(client, b"early")
         may_close.set()
+
+
+@reference_fails("a client of HTTP/1.0 gets chunks, which it does not know")
+def test_a_client_of_http_1_0_is_told_the_length(make_bridge: Any) -> None:
+    with running(make_bridge(plain(b"twelve bytes"))) as url:
+        answer = ask(url, "GET / HTTP/1.0")
+    assert "transfer-encoding" not in answer.headers
+    assert answer.body == b"twelve bytes"
 
 
 @both
