@@ -79,7 +79,7 @@ REFUSED = {
     "a lower-case method": b"get / HTTP/1.1\r\nHost: a\r\n\r\n",
     "another protocol version": b"GET / HTTP/2.0\r\nHost: a\r\n\r\n",
     "an upgrade with a body": POST
-    + b"Upgrade: foo\r\nConnection: upgrade\r\nContent-Length: 30\r\n\r\nGET /smuggled HTTP/1.1\r\nA: b\r\n\r\n",
+    + b"Upgrade: foo\r\nConnection: upgrade\r\nContent-Length: 26\r\n\r\nGET /smuggled HTTP/1.1\r\n\r\n",
     "h2c with a body": POST
     + b"Upgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
 }
