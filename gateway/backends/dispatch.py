@@ -129,7 +129,7 @@ class PreparedRouter:
         leaf = hint.leaf
         if leaf is not None:
             path = get_route_path(scope) if scope.get("root_path") else scope["path"]
-            child_scope = None if path.endswith("\n") else leaf.match_fully(scope, path)
+            child_scope = leaf.match_fully(scope, path)
             if child_scope is not None:
                 return leaf, child_scope
         return self.find(scope)

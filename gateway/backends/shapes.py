@@ -53,8 +53,10 @@ def shape_of(template: str, pattern: Any, convertors: Mapping[str, Any]) -> Shap
     ``pattern`` is the compiled regular expression that the route matches with, ``convertors`` the
     route's converters by parameter name.
     """
-    if not isinstance(pattern, re.Pattern) or pattern.flags != _PLAIN_FLAGS or not template.startswith("/"):
+    if not isinstance(pattern, re.Pattern) or pattern.flags != _PLAIN_FLAGS:
         return ANYTHING
+    if not template.startswith("/") or "\n" in template:
+        return ANYTHING  # with newlines in templates, two literals could match one path
     expected, sample, end = "^", "", 0
     segments: list[str | None] = []
     current: str | None = ""

@@ -84,6 +84,8 @@ def test_the_index_never_hides_a_route_that_matches(table: list[str], asked: lis
         else:
             assert [number for number in found if number in matching] == matching
             assert found == sorted(found)
+            for number in matching:
+                assert set(matching) <= set(index.rivals(shapes[number]))
     for shape, each in zip(shapes, compiled, strict=True):
         assert not shape.sample or each[0].match(shape.sample)
 
@@ -209,6 +211,17 @@ async def test_the_number_of_routes_asked_does_not_grow_with_the_app(
     monkeypatch.setattr(Leaf, "match_fully", counting)
     await body_of(way, "/resource150/1")
     assert asked == ["/resource150/{key}"]
+    await backend.stop(1.0)
+
+
+async def test_a_hint_never_overrules_a_route_that_ends_before_a_newline() -> None:
+    app = FastAPI()
+    app.add_api_route("/a", _tell)
+    _add(app, "/a\n")
+    backend = AsgiBackend(app)
+    await backend.start()
+    for new_route in inspect_new(app).routes:
+        assert b"/a" in await body_of(backend.for_route(new_route), "/a\n")
     await backend.stop(1.0)
 
 
