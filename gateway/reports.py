@@ -71,12 +71,16 @@ class WorkerState:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """Be what the admin listener shows: the workers, and what they know, merged."""
+    """Be what the admin listener shows: the workers, and what they know, merged.
+
+    ``folder`` is the working directory, below which files are named without it; times are Unix seconds.
+    """
 
     report: Report
     workers: tuple[WorkerState, ...] = ()
     address: str = ""
     config: str = ""
+    folder: str = ""
     started_at: float = 0.0
     restarts: int = 0
 

@@ -27,8 +27,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Iterable, Iterator, Sequence
 
-    from gateway.control import Message
-    from gateway.worker import Control
+    from gateway.control import Control, Message
 
 LINGER_S = 1.0
 """How long an idle connection may still send one more request after the drain began."""
@@ -87,6 +86,8 @@ class WorkerServer(uvicorn.Server):
             loop.call_soon_threadsafe(self._obey, message)
 
         self._control.attach(deliver)
+        if hasattr(self._app, "start"):
+            await self._app.start()  # so that its failure comes here, and not into uvicorn's log
         await self.lifespan.startup()
         if self.lifespan.should_exit:
             raise StartFailedError("the start-up of an app failed; the log above says why")

@@ -97,6 +97,7 @@ class Supervisor:
             ),
             address=address_of(self.listeners[0]),
             config=self.options.config,
+            folder=str(Path.cwd()),
             started_at=self.started_at,
             restarts=self.restarts,
         )

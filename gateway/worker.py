@@ -8,110 +8,27 @@ and goes, so that nothing is left behind.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import contextlib
 import faulthandler
 import logging
 import os
-import select
 import signal
 import socket
 import sys
-import threading
-import time
+import traceback
 from typing import TYPE_CHECKING, Any
 
-from gateway.control import DEFAULT_APP, START_FAILED, LineBuffer, Message, encode
-from gateway.errors import GatewayError
+from gateway.control import DEFAULT_APP, START_FAILED, Control
+from gateway.errors import BackendError, GatewayError
 from gateway.journal import configure_journal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
 KEEP_ALIVE_S = 65
 """How long an idle connection is kept: longer than common load balancers' 60 s, who must close first."""
 
-LAST_RESORT_S = 0.8
-"""How long after the grace the process ends, whatever still runs in it."""
-
 logger = logging.getLogger("gateway.worker")
-
-
-class Control:
-    """Be the worker's end of the control channel.
-
-    Orders are read by a thread of its own, so that a worker whose event loop is stuck, or whose import hangs,
-    still notices that it should go.
-    """
-
-    def __init__(self, connection: socket.socket, grace_s: float) -> None:
-        connection.setblocking(False)
-        self._connection = connection
-        self._grace_s = grace_s
-        self._lock = threading.Lock()
-        self._deliver: Callable[[Message], None] | None = None
-        self._waiting: list[Message] = []
-        threading.Thread(target=self._read, name="gateway-control", daemon=True).start()
-
-    def attach(self, deliver: Callable[[Message], None]) -> None:
-        """Hand every order to ``deliver`` from now on (called in the control thread), waiting ones first."""
-        with self._lock:
-            self._deliver = deliver
-            waiting, self._waiting = self._waiting, []
-        for message in waiting:
-            deliver(message)
-
-    def say(self, message: Message) -> None:
-        """Send a short message without an event loop; a supervisor that is gone is no error."""
-        with contextlib.suppress(OSError):
-            self._connection.send(encode(message))
-
-    async def send(self, message: Message) -> None:
-        """Send a message of any length from the event loop; a supervisor that is gone is no error."""
-        with contextlib.suppress(OSError):
-            await asyncio.get_running_loop().sock_sendall(self._connection, encode(message))
-
-    def _read(self) -> None:
-        buffer = LineBuffer()
-        while True:
-            select.select([self._connection], [], [])
-            try:
-                data = self._connection.recv(65536)
-            except BlockingIOError:
-                continue
-            except OSError:
-                data = b""
-            if not data:
-                self._order({"do": "drain", "grace_s": self._grace_s, "is_last": False})
-                return
-            for message in buffer.feed(data):
-                self._order(message)
-
-    def _order(self, message: Message) -> None:
-        with self._lock:
-            deliver = self._deliver
-            if deliver is None and message.get("do") != "drain":
-                self._waiting.append(message)
-                return
-        if message.get("do") == "drain":
-            if deliver is None:
-                os._exit(0)
-            end_process_after(float(message["grace_s"]) + LAST_RESORT_S)
-        if deliver is not None:
-            deliver(message)
-
-
-def end_process_after(delay_s: float) -> None:
-    """End the process in ``delay_s`` seconds, whatever its threads are doing; output is flushed first."""
-
-    def end() -> None:
-        time.sleep(delay_s)
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(Exception):
-                stream.flush()
-        os._exit(0)
-
-    threading.Thread(target=end, name="gateway-last-resort", daemon=True).start()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -131,6 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.path.insert(0, directory)
     try:
         _serve(options, listeners, control)
+    except BackendError as exc:
+        return _fail(control, f"{exc.backend}: {exc.detail}{_place_of(exc.__cause__)}")
     except GatewayError as exc:
         return _fail(control, str(exc))
     except Exception as exc:
@@ -145,6 +64,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _fail(control: Control, text: str) -> int:
     control.say({"event": "failed", "text": text})  # the supervisor prints it, once for all workers
     return START_FAILED
+
+
+def _place_of(cause: BaseException | None) -> str:
+    """Return a line that names where in the app its start-up failed; empty where that cannot be told."""
+    frames = traceback.extract_tb(cause.__traceback__) if cause is not None else []
+    own = [frame for frame in frames if "site-packages" not in frame.filename] or frames
+    if not own:
+        return ""
+    return f"\n  at {os.path.relpath(own[-1].filename)}:{own[-1].lineno}: {own[-1].line}"
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -24,7 +24,7 @@ def render_page(overview: Overview) -> str:
             _head(overview),
             _alerts(overview),
             _progress([route.stage for route in report.routes]),
-            _routes(report.routes),
+            _routes(report.routes, overview.folder),
             _workers(overview),
         )
     )
@@ -90,10 +90,11 @@ def _progress(stages: list[str]) -> str:
     )
 
 
-def _routes(routes: tuple[RouteReport, ...]) -> str:
+def _routes(routes: tuple[RouteReport, ...], folder: str) -> str:
     if not routes:
         return '<p class="empty">The table has no rows, and the legacy app shows no rules.</p>'
-    rows = "".join(map(_row, sorted(routes, key=lambda route: (route.path, route.key))))
+    ordered = sorted(routes, key=lambda route: (route.path, route.key))
+    rows = "".join(_row(route, folder) for route in ordered)
     return (
         '<div class="scroll"><table><thead><tr><th>Method</th><th>Path</th><th>Stage</th>'
         '<th class="number">By legacy</th><th class="number">By new</th><th class="number">By gateway</th>'
@@ -101,7 +102,7 @@ def _routes(routes: tuple[RouteReport, ...]) -> str:
     )
 
 
-def _row(route: RouteReport) -> str:
+def _row(route: RouteReport, folder: str) -> str:
     methods, _, path = route.key.partition(" ")
     share = f" {escape(str(route.weight))}" if route.weight else ""
     compared = f"<small>{escape(str(route.sample))} compared</small>"
@@ -111,7 +112,7 @@ def _row(route: RouteReport) -> str:
         for name in ("legacy", "new", "gateway")
     )
     views = "".join(
-        f'<div><i class="dot stage-{name}" title="{name}"></i><code>{escape(view)}</code></div>'
+        f'<div><i class="dot stage-{name}"></i><code>{escape(_shown(view, folder))}</code></div>'
         for name, view in (("legacy", route.legacy_view), ("new", route.new_view))
         if view
     )
@@ -122,6 +123,13 @@ def _row(route: RouteReport) -> str:
         f"{compared if route.sample else ''}{implicit}</td>"
         f'{counts}<td class="views">{views}</td><td>{escape(route.owner or "")}</td></tr>'
     )
+
+
+def _shown(view: str, folder: str) -> str:
+    """Return ``file:line`` without the folder in which everybody works, or that of installed packages."""
+    if "site-packages/" in view:
+        return view.rpartition("site-packages/")[2]
+    return view.removeprefix(f"{folder}/") if folder else view
 
 
 def _workers(overview: Overview) -> str:

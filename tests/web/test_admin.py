@@ -26,7 +26,7 @@ ROUTES = (
         weight="5%",
         sample="10%",
         owner="accounts",
-        legacy_view="shop/users.py:31",
+        legacy_view="/srv/app/shop/users.py:31",
         new_view="api/users.py:12",
         counts={"legacy": 1900, "new": 100},
     ),
@@ -37,6 +37,7 @@ OVERVIEW = Overview(
     workers=(WorkerState(slot=0, pid=41, state="serving", uptime_s=3.0, generation=7, digest="feedface00"),),
     address="127.0.0.1:8000",
     config="routing.yaml",
+    folder="/srv/app",
 )
 
 
@@ -64,7 +65,7 @@ PATHS = ["/", "/api/routes", "/api/routes/0123456789ab", "/api/status", "/static
         {"Authorization": f"Basic {TOKEN}"},
         {"X-Gateway-Token": ""},
         {"Cookie": f"{COOKIE}={TOKEN}"},
-        {"Cookie": "gateway_admin=\"broken;;="},
+        {"Cookie": 'gateway_admin="broken;;='},
     ],
     ids=["nothing", "wrong-bearer", "basic", "empty", "token-as-cookie", "broken-cookie"],
 )
@@ -153,7 +154,7 @@ def test_the_page_escapes_what_it_shows_and_holds_no_inline_code(friend: httpx.C
     assert "/&lt;script&gt;" in page
     assert not re.search(r"<script>|<style| style=| on\w+=", page)
     assert "canary 5%" in page
-    assert "shop/users.py:31" in page
+    assert "<code>shop/users.py:31</code>" in page
 
 
 @pytest.mark.parametrize("path", [*PATHS, "/?token=wrong"])
