@@ -187,8 +187,28 @@ def inspect_new(app: object) -> NewInventory:
     router = app.router if isinstance(app, Starlette) else app
     if not isinstance(router, Router):
         return NewInventory(is_known=False)
-    routes = tuple(_read_new_route(found, index) for index, found in enumerate(_contexts(router)))
-    return NewInventory(is_known=True, routes=routes, redirects_slashes=router.redirect_slashes)
+    routes = [_read_new_route(found, index) for index, found in enumerate(_contexts(router))]
+    routes.extend(_frontends(router, len(routes)))
+    return NewInventory(is_known=True, routes=tuple(routes), redirects_slashes=router.redirect_slashes)
+
+
+def _frontends(router: Router, index: int) -> Iterator[NewRoute]:
+    """Yield what FastAPI asks last, after its slash redirects: directories of built frontends, as mounts."""
+    iterate = getattr(router, "_iter_low_priority_routes", None)
+    for found in iterate() if iterate is not None else ():
+        prefix = getattr(found, "frontend_prefix", "")
+        group = getattr(found, "original_route", found)
+        for route in getattr(group, "routes", ()):
+            yield NewRoute(
+                path=(prefix + route.path).rstrip("/"),
+                methods=frozenset(route.methods),
+                index=index,
+                name="frontend",
+                kind="mount",
+                is_in_schema=False,
+                route=route,
+            )
+            index += 1
 
 
 def _contexts(router: Router) -> Iterable[Any]:

@@ -58,11 +58,7 @@ class NewRoutes:
 
     def pick(self, template: Template, method: str | None) -> Answer | None:
         """Return what answers ``method`` (None: any) on the paths of ``template``, or None."""
-        near = [
-            (other, route)
-            for other, route in self._index.overlapping(template)
-            if route.kind != "route" or fits(route, method)
-        ]
+        near = [(other, route) for other, route in self._index.overlapping(template) if fits(route, method)]
         own = next(((other, route) for other, route in near if other.shape == template.shape), None)
         loose = next(((other, route) for other, route in near if covers(other, template)), None)
         if loose is not None and own is not None and loose[1].index < own[1].index:

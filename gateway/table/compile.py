@@ -16,7 +16,7 @@ from gateway.table.advice import advise
 from gateway.table.listed import Rows
 from gateway.table.match import Entry, Guard, Slash, TreeMatcher
 from gateway.table.route import Route, Snapshot
-from gateway.table.spec import ANY_METHOD, RouteSpec, Stage
+from gateway.table.spec import ANY_METHOD, Stage
 from gateway.table.template import spell
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def compile_table(
         generation=generation,
         spec=spec,
         routes=routes,
-        matcher=_matcher(listed, implicit),
+        matcher=_matcher(listed, implicit, is_legacy_known=legacy.is_known),
         websocket_matcher=TreeMatcher(
             Entry(route, row.template.parts, None) for row, route in listed if row.is_websocket
         ),
@@ -81,7 +81,10 @@ def route_id(key: str) -> str:
 
 
 def _matcher(
-    listed: Iterable[tuple[Row, Route]], implicit: Iterable[tuple[list[Claimable], Route]]
+    listed: Iterable[tuple[Row, Route]],
+    implicit: Iterable[tuple[list[Claimable], Route]],
+    *,
+    is_legacy_known: bool,
 ) -> TreeMatcher:
     entries: list[Entry] = []
     redirected: list[Entry] = []
@@ -89,7 +92,9 @@ def _matcher(
         if row.is_websocket:
             continue
         entries.extend(_entries_of(row, route))
-        if not row.claim.rules and row.spec.stage in (Stage.NEW, Stage.RETIRED):
+        # Where legacy's rules cannot be seen, only a retired row says that it has none.
+        gone = (Stage.NEW, Stage.RETIRED) if is_legacy_known else (Stage.RETIRED,)
+        if not row.claim.rules and row.spec.stage in gone:
             redirected.extend(_without_slash(row, route))
     entries.extend(
         Entry(
@@ -135,13 +140,11 @@ def _implicit_routes(rows: Rows) -> Iterator[tuple[list[Claimable], Route]]:
                 both = replace(route, legacy_rules=(*route.legacy_rules, claimable.rule))
                 made[key] = (several, both)
                 continue
-            spec = RouteSpec(
-                key,
-                "",
-                0,
-                (method or ANY_METHOD,),
-                key.partition(" ")[2],
-                timeout_s=rows.spec.default_timeout_s,
+            spec = replace(
+                rows.spec.implicit,
+                key=key,
+                methods=(method or ANY_METHOD,),
+                path=key.partition(" ")[2],
             )
             route = Route(
                 id=route_id(key),

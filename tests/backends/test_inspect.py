@@ -20,6 +20,7 @@ from gateway.backends.inspect import inspect_legacy, inspect_new
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from gateway.table.inventory import LegacyRule
 
@@ -253,6 +254,20 @@ def test_a_route_is_read_with_methods_converters_and_endpoint() -> None:
     assert routes["/last"].methods == frozenset(("GET", "PUT"))
     assert routes["/last"].is_in_schema is False
     assert routes["/files"].methods is None
+
+
+def test_frontends_are_mounts_that_are_asked_last(tmp_path: Path) -> None:
+    (tmp_path / "index.html").write_text("")
+    app = FastAPI()
+    if not hasattr(app, "frontend"):
+        pytest.skip("this FastAPI knows no frontends")
+    app.frontend("/ui", directory=tmp_path)
+
+    @app.get("/ui/api")
+    async def api() -> None: ...
+
+    last = inspect_new(app).routes[-1]
+    assert (last.kind, last.path, last.is_in_schema) == ("mount", "/ui", False)
 
 
 def test_fastapis_own_pages_are_listed_outside_the_schema() -> None:

@@ -280,6 +280,8 @@ def test_the_slashless_path_goes_to_new_once_legacy_has_forgotten_the_rule() -> 
     assert key_of(matcher.match("GET", "/foo")) == "GET /foo/"
     assert match(rows, "/foo") == "GET /{x}"
     assert match({"GET /foo/": "legacy"}, "/foo") is None
+    assert match({"GET /foo/": "new"}, "/foo") is None, "a legacy app that cannot be seen may know it still"
+    assert match({"GET /foo/": "retired"}, "/foo") == "GET /foo/"
 
 
 def test_rules_of_every_host_are_implicit_rows() -> None:
