@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     """Return the app, configured from the environment; ``config`` overrides single keys."""
-    app = Flask(__name__)
+    app = Flask(__name__, static_folder=None)
     app.config.update(settings.from_environment())
     app.config.update(config or {})
     for extension in (database, identity, providers, validation, errors):

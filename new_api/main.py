@@ -4,11 +4,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import httpx
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
 from new_api import errors
 from new_api.database import Sessions, make_engine
-from new_api.identity import sessions
+from new_api.identity import login, sessions
 from new_api.providers import Providers
 from new_api.routers import avatars, catalogue, dashboard, orders, reports, session, tokens, users
 from new_api.settings import Settings
@@ -27,7 +27,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             yield
         await engine.dispose()
 
-    app = FastAPI(title="Shop", version="2.0", lifespan=lifespan)
+    # Flask-Login looks into the session on every request, so every answer of the legacy app says
+    # `Vary: Cookie`. Asking who is logged in everywhere keeps caches as careful as they were.
+    app = FastAPI(title="Shop", version="2.0", lifespan=lifespan, dependencies=[Depends(login)])
     sessions.install(app)
     errors.install(app)
     for resource in (users, session, tokens, catalogue, orders, dashboard, reports, avatars):
