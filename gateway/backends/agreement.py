@@ -8,13 +8,18 @@ match and its route than this gateway knows of. No endpoint of a user's app runs
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, FastAPI, HTTPException, Request, WebSocket
+from starlette.applications import Starlette
+from starlette.middleware.errors import ServerErrorMiddleware
+from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 
 from gateway.backends.dispatch import prepare_routers
+from gateway.backends.framework import is_as_shipped
 from gateway.backends.shortcut import shorten
 
 if TYPE_CHECKING:
@@ -29,6 +34,7 @@ _REQUESTS = [
     *(("http", path) for path in _HTTP_PATHS.split()),
     *(("websocket", path) for path in _WEBSOCKET_PATHS.split()),
 ]
+_OUTER_LAYERS = (FastAPI, Starlette, ServerErrorMiddleware, ExceptionMiddleware)
 _OWN_TO_A_REQUEST = ("AsyncExitStack",)
 
 
@@ -38,7 +44,7 @@ class _Try:
     def __init__(self) -> None:
         self.seen: list[dict[str, Any]] = []
         inner, outer = APIRouter(), APIRouter()
-        self.app = FastAPI(openapi_url=None)
+        self.app = FastAPI(openapi_url=None, telemetry={"tracing": False, "metrics": False, "logs": False})
         for router in (inner, outer):
             router.add_api_route("/{number}", self._read)
             router.add_api_websocket_route("/ws/{number}", self._talk)
@@ -80,6 +86,8 @@ class _Try:
         sent: list[Message] = []
         raised = ""
         scope: Scope = {"type": kind, "path": path, "root_path": "", "query_string": b"", "headers": []}
+        scope["app"] = self.app
+        scope["fastapi_middleware_astack"] = AsyncExitStack()
         scope["method" if kind == "http" else "subprotocols"] = "GET" if kind == "http" else []
 
         async def receive() -> Message:
@@ -119,15 +127,17 @@ async def disagreement() -> str:
 async def _disagreement() -> str:
     try:
         tried = _Try()
-        stock = await tried.outcomes(tried.app)
+        ways: list[AsgiApp] = [tried.app.router]
+        if all(is_as_shipped(cls, "__call__") for cls in _OUTER_LAYERS):
+            ways.append(tried.app)  # else a tracer would report these requests as the user's
+        stock = [await tried.outcomes(way) for way in ways]
         prepared = prepare_routers(tried.app)
-        short = shorten(tried.app, prepared)
         if prepared is None or prepared.is_off:
             return "the installed FastAPI's router is not one that the gateway knows"
-        for way in (tried.app, short):
-            if way is None:
-                continue
-            for (request, expected), (_, actual) in zip(stock, await tried.outcomes(way), strict=True):
+        short = shorten(tried.app, prepared) if len(ways) > 1 else None
+        trials = list(zip(stock, ways, strict=True)) + ([(stock[1], short)] if short is not None else [])
+        for outcomes, way in trials:
+            for (request, expected), (_, actual) in zip(outcomes, await tried.outcomes(way), strict=True):
                 if expected != actual:
                     return f"it answers {request} in another way than the installed FastAPI"
     except Exception as exc:

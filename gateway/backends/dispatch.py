@@ -18,7 +18,7 @@ from starlette._utils import get_route_path
 from starlette.applications import Starlette
 from starlette.routing import Host, Match, Mount, Router
 
-from gateway.backends.framework import PARTS
+from gateway.backends.framework import PARTS, is_as_shipped
 from gateway.backends.leaves import Leaf, flatten, included_routers
 from gateway.backends.shapes import PathIndex
 
@@ -243,11 +243,8 @@ def prepare_routers(app: object) -> PreparedRouter | None:
 
 def _is_stock(cls: type[Router]) -> bool:
     stock = APIRouter if issubclass(cls, APIRouter) else Router
-    return all(
-        getattr(cls, name) is getattr(stock, name)
-        for name in ("__call__", "app", "handle", "matches")
-        if hasattr(stock, name)
-    )
+    names = [name for name in ("__call__", "app", "handle", "matches") if hasattr(stock, name)]
+    return is_as_shipped(stock, *names) and all(getattr(cls, name) is getattr(stock, name) for name in names)
 
 
 def _find_slot(router: Router) -> tuple[Any, str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +58,22 @@ def _find_parts() -> Parts | None:
 
 
 PARTS = _find_parts()
+
+
+def is_as_shipped(cls: type[Any], *names: str) -> bool:
+    """Tell whether the methods that ``cls`` has under ``names`` are the code of the module they stand in.
+
+    Error trackers and tracers put their own functions into the framework's classes; what is gone round
+    must not be theirs.
+    """
+    for name in names:
+        owner = next((each for each in cls.__mro__ if name in vars(each)), None)
+        if owner is None:
+            continue
+        code = getattr(vars(owner)[name], "__code__", None)
+        if code is None or code.co_filename != getattr(sys.modules.get(owner.__module__), "__file__", None):
+            return False
+    return True
 
 
 def _find(module: str, name: str) -> Any:

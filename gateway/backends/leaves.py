@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING, Any
 from fastapi.routing import APIRoute, APIRouter, APIWebSocketRoute
 from starlette.routing import BaseRoute, Host, Match, Mount, Route, Router, WebSocketRoute
 
-from gateway.backends.framework import IS_ROUTE_NOTED_BY_FASTAPI, IS_ROUTE_NOTED_BY_STARLETTE, PARTS
+from gateway.backends.framework import (
+    IS_ROUTE_NOTED_BY_FASTAPI,
+    IS_ROUTE_NOTED_BY_STARLETTE,
+    PARTS,
+    is_as_shipped,
+)
 from gateway.backends.shapes import ANYTHING, Shape, shape_of
 
 if TYPE_CHECKING:
@@ -45,8 +50,8 @@ class Leaf:
         self.top = self.route = self.source = route
         self.shape = shape
         self.is_after_inclusion = is_after_inclusion
-        self.has_direct_app = type(route).handle in (APIRoute.handle, Route.handle)
-        self._has_stock_match = shape is not ANYTHING and has_stock_match(type(route))
+        self.has_direct_app = _has_stock_handle(type(route))
+        self._has_stock_match = shape is not ANYTHING and _has_stock_match(type(route))
 
     @property
     def app(self) -> Any:
@@ -132,11 +137,11 @@ class IncludedLeaf(Leaf):
         self.source = context
         self._inner = chain[-1]
         self._is_api_route = isinstance(original, APIRoute)
-        is_stock = self._is_api_route and type(original).handle is APIRoute.handle
+        is_stock = self._is_api_route and _has_stock_handle(type(original))
         self.has_direct_app = is_stock and getattr(context, "app", None) is not None
         self._has_form_limits = any(getattr(each.include_context, "form_limits", None) for each in chain)
         self._matches = context.matches
-        self._has_stock_match = self._is_api_route and shape is not ANYTHING
+        self._has_stock_match = self._is_api_route and shape is not ANYTHING and _has_stock_match(APIRoute)
         if not self._is_api_route:
             self.route = context.starlette_route
 
@@ -214,6 +219,9 @@ def _flatten_inclusion(
 ) -> Iterator[Leaf | None]:
     """Return the leaves of one inclusion; None for one that must be left to FastAPI's own code."""
     own, stock = type(inclusion.original_router), APIRouter
+    if not is_as_shipped(parts.included_router, "matches", "handle", "_match", "_handle_selected"):
+        yield None
+        return
     if (own.matches, own.handle) != (stock.matches, stock.handle) or type(
         inclusion
     ) is not parts.included_router:
@@ -234,8 +242,16 @@ def _flatten_inclusion(
         yield IncludedLeaf(parts, top, chain, candidate, shape) if is_stock else None
 
 
-def has_stock_match(cls: type[Any]) -> bool:
+def _has_stock_handle(cls: type[Any]) -> bool:
+    """Tell whether a class hands requests to its app exactly as FastAPI's or Starlette's own routes do."""
+    is_stock = getattr(cls, "handle", None) in (APIRoute.handle, Route.handle)
+    return is_stock and is_as_shipped(Route, "handle") and is_as_shipped(APIRoute, "handle")
+
+
+def _has_stock_match(cls: type[Any]) -> bool:
     """Tell whether a class matches HTTP requests exactly as FastAPI's or Starlette's own routes do."""
+    if not is_as_shipped(Route, "matches") or not is_as_shipped(APIRoute, "matches"):
+        return False
     if cls.matches is Route.matches:
         return True
     ancestors = cls.__mro__

@@ -17,7 +17,7 @@ from starlette.applications import Starlette
 from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.middleware.exceptions import ExceptionMiddleware
 
-from gateway.backends.framework import BODY_LIMIT_KEY, EXIT_STACK_LAYER, INERT_LAYERS
+from gateway.backends.framework import BODY_LIMIT_KEY, EXIT_STACK_LAYER, INERT_LAYERS, is_as_shipped
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -119,6 +119,8 @@ class Shortcut:
         is_outermost = True
         while layer is not None and layer is not self.app.router:
             kind = type(layer)
+            if not is_as_shipped(kind, "__call__"):
+                return
             if kind is ExceptionMiddleware:
                 handlers = (layer._exception_handlers, layer._status_handlers)
             elif kind is EXIT_STACK_LAYER and layer.context_name == "fastapi_middleware_astack":
@@ -150,6 +152,8 @@ def shorten(app: object, prepared: PreparedRouter | None) -> Shortcut | None:
         return None
     stock = FastAPI if isinstance(app, FastAPI) else Starlette
     if type(app).__call__ is not stock.__call__ or app.router is not prepared.router:
+        return None
+    if not is_as_shipped(stock, "__call__") or not is_as_shipped(Starlette, "__call__"):
         return None
     if not prepared.is_alone:
         return None

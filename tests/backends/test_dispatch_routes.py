@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import logging
 import re
@@ -10,14 +11,16 @@ from typing import Any
 import pytest
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import FastAPIError
+from fastapi.routing import APIRoute
 from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 from starlette.applications import Starlette
 from starlette.convertors import CONVERTOR_TYPES, StringConvertor
+from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.responses import PlainTextResponse
 from starlette.routing import Match, Mount, Route, Router, compile_path
 
-from gateway.backends import asgi
+from gateway.backends import agreement, asgi
 from gateway.backends.asgi import AsgiBackend, prepare
 from gateway.backends.dispatch import ObservedRoutes, PreparedRouter, prepare_routers
 from gateway.backends.inspect import inspect_new
@@ -220,6 +223,7 @@ async def test_a_hint_never_overrules_a_route_that_ends_before_a_newline() -> No
     _add(app, "/a\n")
     backend = AsgiBackend(app)
     await backend.start()
+    assert backend._shortcut is not None
     for new_route in inspect_new(app).routes:
         assert b"/a" in await body_of(backend.for_route(new_route), "/a\n")
     await backend.stop(1.0)
@@ -368,6 +372,51 @@ async def test_middleware_that_wraps_a_built_stack_ends_the_shortcut() -> None:
     app.middleware_stack = wrapped
     assert b"key" in await body_of(way, "/resource1/1")
     assert seen == ["/resource1/1"]
+
+
+@pytest.mark.parametrize(
+    ("cls", "name"),
+    [(Starlette, "__call__"), (FastAPI, "__call__"), (ExceptionMiddleware, "__call__"), (APIRoute, "handle"),
+     (Route, "handle"), (APIRoute, "matches"), (Route, "matches"), (Router, "__call__"), (APIRouter, "app")],
+    ids=lambda value: getattr(value, "__name__", value),
+)  # fmt: skip
+async def test_what_a_tracer_puts_into_the_framework_is_never_gone_round(
+    cls: type[Any], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await agreement.disagreement()
+    seen: list[str] = []
+    original = getattr(cls, name)
+
+    @functools.wraps(original)
+    def traced(self: Any, *args: Any) -> Any:
+        seen.append(name)
+        return original(self, *args)
+
+    monkeypatch.setattr(cls, name, traced)
+    app = FastAPI()
+    app.add_api_route("/x", _tell)
+    app.router.routes.append(Route("/y", _tell))
+    backend = AsgiBackend(app)
+    await backend.start()
+    for path in ("/x", "/y"):
+        expected = await ask(app, "http", "GET", path)
+        seen.clear()
+        assert await ask(backend, "http", "GET", path) == expected
+        if cls is not APIRoute or path == "/x":
+            assert seen
+    await backend.stop(1.0)
+
+
+async def test_trying_the_framework_shows_a_tracer_no_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+
+    async def traced(self: Any, scope: Any, receive: Any, send: Any) -> None:
+        seen.append(scope["path"])
+
+    monkeypatch.setattr(ExceptionMiddleware, "__call__", traced)
+    monkeypatch.setattr(agreement, "_verdicts", [])
+    assert await agreement.disagreement() == ""
+    assert seen == []
 
 
 def test_observed_routes_are_a_list_that_tells_of_every_change() -> None:
