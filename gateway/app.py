@@ -32,7 +32,7 @@ from gateway.serving.front import Front
 from gateway.serving.generation import UNMATCHED, Generation, Way, make_ways
 from gateway.serving.guard import Guard
 from gateway.serving.limits import RateLimiter
-from gateway.serving.reload import digest_of, watch_file
+from gateway.serving.reload import watch_file
 from gateway.serving.tally import Tally
 from gateway.table.spec import Stage
 from gateway.web.openapi import merged_description
@@ -199,13 +199,10 @@ class Gateway(FastAPI):
     def _make_generation(self, snapshot: Snapshot) -> Generation:
         server = snapshot.spec.server
         answers = Answers(server, legacy_shape_of(self._apps.legacy))
-        ways = make_ways(
-            snapshot, self.legacy, self.new, tallies=self._tallies, deadlines_of=self._deadlines
-        )
+        ways = make_ways(snapshot, self.legacy, self.new, tallies=self._tallies, deadlines_of=self._deadlines)
         tally = self._tallies.setdefault(UNMATCHED, Tally())
-        deadlines = self._deadlines.setdefault(
-            snapshot.spec.default_timeout_s, Deadlines(snapshot.spec.default_timeout_s)
-        )
+        timeout_s = snapshot.spec.implicit.timeout_s
+        deadlines = self._deadlines.setdefault(timeout_s, Deadlines(timeout_s))
         to_legacy, to_new = (
             Way(None, decision, True, self.legacy, self.new, deadlines, tally)
             for decision in (settled(Stage.LEGACY), settled(Stage.NEW))

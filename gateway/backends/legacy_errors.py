@@ -46,5 +46,4 @@ def _exception_for(status: int, detail: str) -> HTTPException:
     if kind is None:
         name = HTTP_STATUS_CODES.get(status, "Error")
         kind = type(name.replace(" ", ""), (HTTPException,), {"code": status})
-    error = kind(description=detail)
-    return error
+    return kind(description=detail)

@@ -97,7 +97,7 @@ class NewRoute:
 
 @dataclass(frozen=True, slots=True)
 class NewInventory:
-    """Be everything that is known of the new app's routes; ``is_known`` is False for a URL or a foreign app."""
+    """Be what is known of the new app's routes; ``is_known`` is False for a URL or a foreign app."""
 
     is_known: bool
     routes: tuple[NewRoute, ...] = ()

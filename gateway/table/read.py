@@ -86,6 +86,7 @@ def parse_table(text: bytes, *, source: str, environ: Mapping[str, str] | None) 
         shared=shared,
         events=events,
         compare=compare,
+        implicit=rows.implicit(),
     )
     if understood.file.salt is not None:
         spec = replace(spec, salt=understood.file.salt)

@@ -6,11 +6,12 @@ from ``defaults`` is a wish for the rows it fits, and is never complained about.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from gateway.errors import Problem, Severity
-from gateway.table.grammar import parameter_names, parse_row_key, parse_stage
-from gateway.table.models import EQUIVALENCES
+from gateway.table.grammar import RowKey, parameter_names, parse_row_key, parse_stage
+from gateway.table.models import EQUIVALENCES, RowModel
 from gateway.table.moves import can_shadow
 from gateway.table.spec import (
     DEFAULT_STICKY,
@@ -28,8 +29,7 @@ from gateway.table.units import FULL_BP
 from gateway.table.values import step_text
 
 if TYPE_CHECKING:
-    from gateway.table.grammar import RowKey
-    from gateway.table.models import DefaultsModel, RolloutModel, RowModel, RuleModel
+    from gateway.table.models import DefaultsModel, RolloutModel, RuleModel
     from gateway.table.source import Place, Source
     from gateway.table.spec import RuleName
 
@@ -75,6 +75,19 @@ class RowReader:
             if (*place, "stage") not in self.understood.left_out:
                 specs.append(spec)
         return tuple(specs)
+
+    def implicit(self) -> RouteSpec:
+        """Return what a rule of the legacy app gets that no row lists: the defaults, at stage legacy."""
+        row = _Row(self, ("defaults",), RowModel())
+        return replace(
+            row.spec(RowKey((), "/")),
+            stage=Stage.LEGACY,
+            weight_bp=0,
+            sample_bp=0,
+            pins=Pins(),
+            has_fallback=False,
+            rollout=None,
+        )
 
     def _row(self, key: RowKey, written: str, own: RowModel) -> RouteSpec:
         row = _Row(self, ("routes", written), own)

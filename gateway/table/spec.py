@@ -8,10 +8,12 @@ the two apps; :mod:`gateway.table.compile` does that. Units stand in names: ``_s
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date
 from enum import StrEnum
-from ipaddress import IPv4Network, IPv6Network
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from datetime import date
+    from ipaddress import IPv4Network, IPv6Network
 
 ANY_METHOD = "ANY"
 """The method word that claims every method no other row of the same path lists."""
@@ -75,9 +77,7 @@ class RateLimit:
         return f"{self.amount}/{self.multiples if self.multiples != 1 else ''}{self.unit}"
 
 
-RuleName = Literal[
-    "ignore", "ignore_presence", "unordered", "tolerance", "instant", "matches", "map"
-]
+RuleName = Literal["ignore", "ignore_presence", "unordered", "tolerance", "instant", "matches", "map"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +220,10 @@ class CompareSpec:
 
 @dataclass(frozen=True, slots=True)
 class TableSpec:
-    """Be a whole ``routing.yaml``. ``digest`` is SHA-256 (hex) of its bytes, ``source`` its name in messages."""
+    """Be a whole ``routing.yaml``. ``digest`` is SHA-256 (hex) of its bytes, ``source`` its name in messages.
+
+    ``implicit`` is what a rule of the legacy app gets that no row lists: ``defaults``, at stage legacy.
+    """
 
     source: str
     digest: str
@@ -233,4 +236,4 @@ class TableSpec:
     shared: str | None = None
     events: tuple[Webhook, ...] = ()
     compare: CompareSpec = CompareSpec()
-    default_timeout_s: float = 30.0
+    implicit: RouteSpec = RouteSpec("", "", 0, (), "")

@@ -10,7 +10,7 @@ import pytest
 from gateway.errors import Severity
 from gateway.table.check import check_table
 from gateway.table.compile import Compiled, compile_table
-from gateway.table.spec import Stage
+from gateway.table.spec import RouteSpec, Stage
 from tests.table.tables import (
     TODAY,
     UNKNOWN_LEGACY,
@@ -67,9 +67,10 @@ def test_a_row_carries_the_rules_it_claims_and_the_route_that_answers_it() -> No
     assert (implicit.key, implicit.spec.stage) == ("PUT /items/{number:int}", Stage.LEGACY)
 
 
-def test_implicit_rows_carry_the_tables_own_timeout() -> None:
-    (route,) = compiled({}, flask_app("GET /a"), default_timeout_s=5.0).snapshot.routes
-    assert route.spec.timeout_s == 5.0
+def test_implicit_rows_carry_the_tables_defaults() -> None:
+    implicit = RouteSpec("", "", 0, (), "", timeout_s=5.0)
+    (route,) = compiled({}, flask_app("GET /a"), implicit=implicit).snapshot.routes
+    assert (route.spec.timeout_s, route.spec.path, route.spec.stage) == (5.0, "/a", Stage.LEGACY)
 
 
 def test_a_plain_row_that_could_claim_several_converters_is_an_error_that_names_them() -> None:
