@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.backends.threads import PoolFull, ThreadPool
+from gateway.backends.threads import PoolFull, ThreadPool, Worker
 from tests.running import wait_until
 
 if TYPE_CHECKING:
@@ -71,6 +71,23 @@ def test_a_waiting_job_gets_a_thread_as_soon_as_another_one_blocks() -> None:
     pool.submit(last)
     wait_until(lambda: last.runs, what="the fourth job's run")
     release.set()
+    pool.close()
+
+
+def test_a_job_that_comes_while_the_last_thread_lies_down_is_not_left_waiting() -> None:
+    pool = ThreadPool(threads=1, queue=10, name="test")
+    late = Job(lambda: None)
+
+    class Ambush(list[Worker]):
+        def append(self, worker: Worker) -> None:
+            if not late.runs and not pool.waiting():
+                # Nobody is idle yet, and no thread may be added: nobody is woken for this job.
+                pool.submit(late)
+            super().append(worker)
+
+    pool._idle = Ambush()
+    pool.submit(Job(lambda: None))
+    wait_until(lambda: late.runs == 1, timeout_s=5, what="the late job's run")
     pool.close()
 
 
