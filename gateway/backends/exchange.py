@@ -54,7 +54,7 @@ class _ClientLeft(BaseException):
     """End the iteration: nobody is there to read. No Exception, so that no app catches it."""
 
 
-class BodyTooShort(Exception):  # noqa: N818  (the cause of a BackendTorn, which is the error)
+class BodyTooShort(Exception):
     """Report that the app sent fewer bytes than its Content-Length says."""
 
 

@@ -31,7 +31,7 @@ class Job(Protocol):
         ...
 
 
-class PoolFull(Exception):  # noqa: N818  (a state of the pool, turned into BackendOverloaded one floor up)
+class PoolFull(Exception):
     """Report that every thread is busy and the queue is full."""
 
 
