@@ -207,7 +207,11 @@ def test_a_supervisor_that_is_killed_leaves_no_worker_behind(tmp_path: Path) -> 
         assert len(workers) == 2
         served.process.kill()
         served.process.wait()
-        wait_until(lambda: not any(map(is_alive, workers)), timeout_s=5, what="the workers' end")
+        try:
+            wait_until(lambda: not any(map(is_alive, workers)), timeout_s=5, what="the workers' end")
+        finally:
+            for pid in filter(is_alive, workers):
+                os.kill(pid, signal.SIGKILL)
 
 
 def test_a_port_in_use_is_one_clear_line_and_exit_3(tmp_path: Path) -> None:
