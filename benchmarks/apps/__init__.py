@@ -1,0 +1,1 @@
+"""Be the applications that the benchmarks serve: small, so that what is measured is the way to them."""
