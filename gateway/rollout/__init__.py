@@ -1,0 +1,1 @@
+"""Turn evidence into verdicts and verdicts into stages."""

@@ -1,0 +1,1 @@
+"""Keep what must outlive a process: evidence, positions, events, findings, leases."""
