@@ -19,6 +19,7 @@ from fastapi import FastAPI
 from gateway.backends.a2wsgi_bridge import A2wsgiBridge
 from gateway.backends.asgi import AsgiBackend
 from gateway.backends.bridge import WsgiBridge
+from gateway.backends.inspect import find_flask, place_of
 from gateway.backends.legacy_errors import legacy_shape_of
 from gateway.backends.process import ManagedProcess
 from gateway.backends.upstream import Upstream
@@ -70,11 +71,12 @@ class Gateway(FastAPI):
         self._own = OwnPaths(self, self.report, self.describe)
         self._started = asyncio.Lock()
         self._stack: contextlib.AsyncExitStack | None = None
+        flask_app = find_flask(self._apps.legacy)
         self.front = Front(
             self._make_generation(migration.snapshot),
             limiter=RateLimiter(),
-            read_session=SessionReader(self._apps.legacy).read,
-            legacy_app=self._apps.legacy,
+            read_session=SessionReader(flask_app).read,
+            legacy_app=flask_app,
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -190,7 +192,7 @@ class Gateway(FastAPI):
             "owner": spec.owner,
             "is_listed": route.is_listed,
             "legacy_view": route.legacy_rules[0].view if route.legacy_rules else "",
-            "new_view": route.new_route.endpoint if route.new_route is not None else "",
+            "new_view": _place_of_new(route),
             "counts": tally.by_backend(),
             "failures": dict(tally.failures),
             "fallbacks": tally.fallbacks,
@@ -198,7 +200,7 @@ class Gateway(FastAPI):
 
     def _make_generation(self, snapshot: Snapshot) -> Generation:
         server = snapshot.spec.server
-        answers = Answers(server, legacy_shape_of(self._apps.legacy))
+        answers = Answers(server, legacy_shape_of(find_flask(self._apps.legacy)))
         ways = make_ways(snapshot, self.legacy, self.new, tallies=self._tallies, deadlines_of=self._deadlines)
         tally = self._tallies.setdefault(UNMATCHED, Tally())
         timeout_s = snapshot.spec.implicit.timeout_s
@@ -259,6 +261,11 @@ def _make_backend(spec: BackendSpec, app: Any, folder: Path) -> Backend:
                 name=spec.name,
                 cwd=folder,
             )
+
+
+def _place_of_new(route: Route) -> str:
+    endpoint = getattr(route.new_route.route, "endpoint", None) if route.new_route is not None else None
+    return place_of(endpoint) if endpoint is not None else ""
 
 
 def _describe(spec: BackendSpec) -> str:

@@ -18,6 +18,7 @@ from gateway.errors import BackendImportError, GatewayError, Problem, Severity, 
 from gateway.table.compile import compile_table
 from gateway.table.inventory import LegacyInventory, NewInventory
 from gateway.table.read import read_table
+from gateway.table.rules_file import read_rules
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -129,7 +130,6 @@ def _import_apps(spec: TableSpec, path: Path) -> tuple[Apps, tuple[Problem, ...]
     if legacy is not None:
         legacy_inventory = inspect_legacy(legacy)
     elif spec.legacy.rules is not None:
-        from gateway.table.rules_file import read_rules
         try:
             legacy_inventory = read_rules(path.parent / spec.legacy.rules)
         except GatewayError as error:
@@ -144,7 +144,7 @@ def _import_one(spec: TableSpec, backend: BackendSpec) -> tuple[object | None, t
     try:
         return import_app(backend.target, backend.name), ()
     except BackendImportError as error:
-        return None, (_problem(spec, backend, error.detail),)
+        return None, (_problem(spec, backend, error.detail.removeprefix(f"backends.{backend.name}: ")),)
 
 
 def _problem(spec: TableSpec, backend: BackendSpec, message: str) -> Problem:

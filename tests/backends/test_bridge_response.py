@@ -165,6 +165,7 @@ async def test_close_runs_once_on_the_thread_of_the_view(kind: str) -> None:
         await WsgiBridge(app)(call.scope, call.receive, call.send)
     except BackendTorn:
         assert kind == "error midway"
+    await eventually(lambda: body.closed_on, "close()")
     assert body.closed_on == view_on
     assert body.iterated_on <= set(view_on)
     assert view_on != [threading.get_ident()]
