@@ -35,7 +35,7 @@ STOP_WITHIN_S = 20.0
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-class Stopped(Exception):  # noqa: N818 - somebody's wish, no error
+class Stopped(Exception):
     """Carry the signal that asked this program to stop."""
 
     def __init__(self, number: int) -> None:
@@ -43,7 +43,7 @@ class Stopped(Exception):  # noqa: N818 - somebody's wish, no error
         self.number = number
 
 
-class Failed(Exception):  # noqa: N818 - it is what the last line printed says
+class Failed(Exception):
     """Say why the reference migration cannot go on."""
 
 
@@ -135,9 +135,13 @@ def prepare_database() -> None:
         print(f"Seeded {url.render_as_string(hide_password=True)}")
 
 
-def tour(base: str) -> str:
+def tour(base: str, providers: str) -> str:
     """Return what to try next; every ``curl`` line in it works as it stands in a POSIX shell."""
     token = f"curl -s {base}/token -d username=ada@example.com -d password={DEMO_PASSWORD}"
+    slow = (
+        "{" + ", ".join(f'"{name}": {{"latency_ms": 200}}' for name in ("payment", "mail", "analytics")) + "}"
+    )
+    time_it = f"curl -s -o /dev/null -w '%{{time_total}} s\\n' {base}/dashboard"
     pick = "python3 -c 'import json, sys; print(json.load(sys.stdin)[\"access_token\"])'"
     return f"""
 Ready. Who answers? X-Served-By says so:
@@ -152,6 +156,13 @@ More to try:
   curl -i {base}/reports/orders.csv
   TOKEN=$({token} | {pick})
   curl -i {base}/orders/1 -H "Authorization: Bearer $TOKEN"
+
+Make the providers take 200 ms each, and time the dashboard: legacy asks them one after another, new all
+at once.
+
+  curl -s -X PUT {providers}/control -H 'Content-Type: application/json' -d '{slow}'
+  {time_it} -H 'X-Team: board'
+  {time_it} -H 'X-Team: qa'
 
   {base}/docs    the whole API
   {base}/admin/  legacy's admin pages: ada@example.com, {DEMO_PASSWORD}
@@ -181,7 +192,7 @@ def run(host: str, port: int, options: list[str], stop: StopRequest) -> NoReturn
                 gateway.check()
 
             wait_until_ready(f"{base}/-/ready", check_all)
-            print(tour(base), flush=True)
+            print(tour(base, providers_url), flush=True)
             while True:
                 check_all()
                 time.sleep(0.1)

@@ -98,13 +98,16 @@ def is_alive(pid: int) -> bool:
 
 def test_every_line_of_the_tour_works_and_one_edited_word_changes_who_answers(run: Run) -> None:
     script = "\n".join(re.findall(r"^  ((?:curl|TOKEN=).*)$", run.said(), re.M))
-    assert script.count("curl") == 5
+    assert script.count("curl") == 8
     script = script.replace("curl ", "curl --fail ")
     done = subprocess.run(["sh", "-eu", "-c", script], capture_output=True, text=True)
 
     assert done.returncode == 0, done.stderr
     assert re.findall(r"(?i)x-served-by: (\w+)", done.stdout) == ["legacy", "new", "legacy", "legacy"]
     assert '"Ada Lovelace"' in done.stdout
+    legacy_s, new_s = (float(time_s) for time_s in re.findall(r"([\d.]+) s$", done.stdout, re.M))
+    assert legacy_s > 0.6, "three times 200 ms"
+    assert 0.2 < new_s < legacy_s
     assert httpx.get(f"{run.base}/admin/login").status_code == 200
 
     text = run.table.read_text()
