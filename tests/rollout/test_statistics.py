@@ -135,7 +135,7 @@ def test_the_parity_evidence_averages_to_one_at_the_budget(budget: float) -> Non
 
 
 def test_evidence_of_the_steps_of_a_run_multiplies() -> None:
-    steps = [ErrorShare(2, 2, 0.01), ErrorShare(4, 9, 0.05), ErrorShare(9, 20, 0.25)]
+    steps = [ErrorShare(4, 5, 0.01), ErrorShare(6, 9, 0.05), ErrorShare(13, 20, 0.25)]
     assert math.isclose(log_run_evidence(steps), sum(map(log_evidence, steps)))
     assert not any(is_worse([step], 0.01) for step in steps)
     assert is_worse(steps, 0.01)
