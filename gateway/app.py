@@ -68,7 +68,7 @@ class Gateway(FastAPI):
         self._deadlines: dict[float, Deadlines] = {}
         self.legacy = _make_backend(migration.spec.legacy, self._apps.legacy, migration.path.parent)
         self.new = _make_backend(migration.spec.new, self._apps.new, migration.path.parent)
-        self._own = OwnPaths(self, self.report, self.describe)
+        self._own = OwnPaths(self, self.probed_report, self.describe)
         self._started = asyncio.Lock()
         self._stack: contextlib.AsyncExitStack | None = None
         flask_app = find_flask(self._apps.legacy)
@@ -173,6 +173,13 @@ class Gateway(FastAPI):
             "in_flight": self.front.in_flight,
             "backends": {"legacy": _describe(self._spec.legacy), "new": _describe(self._spec.new)},
         }
+
+    async def probed_report(self) -> dict[str, Any]:
+        """Return the report after a connection was tried to every backend that runs elsewhere."""
+        for backend in (self.legacy, self.new):
+            if isinstance(backend, Upstream | ManagedProcess):
+                await backend.probe()
+        return self.report()
 
     def describe(self) -> dict[str, Any]:
         """Return the merged OpenAPI description of both apps under the table in force."""

@@ -88,9 +88,13 @@ def gateway(
 
 @contextlib.contextmanager
 def served(
-    folder: Path, *options: str, environ: Mapping[str, str] | None = None, timeout_s: float = 30.0
+    folder: Path,
+    *options: str,
+    environ: Mapping[str, str] | None = None,
+    timeout_s: float = 30.0,
+    is_ready: bool = True,
 ) -> Iterator[Served]:
-    """Run ``gateway serve`` in ``folder`` until the block ends; wait until it is ready."""
+    """Run ``gateway serve`` in ``folder`` until the block ends; wait until it is ready (or just up)."""
     port = free_port()
     output = folder / "serve.log"
     with output.open("wb") as sink:
@@ -103,7 +107,8 @@ def served(
         )
     running = Served(f"http://127.0.0.1:{port}", process, output)
     try:
-        wait_until(lambda: _is_ready(running), timeout_s=timeout_s, what="the gateway's readiness")
+        path = "/-/ready" if is_ready else "/-/health"
+        wait_until(lambda: _answers(running, path), timeout_s=timeout_s, what="the gateway's readiness")
         yield running
     finally:
         if process.poll() is None:
@@ -144,10 +149,10 @@ def gunicorn(app: str, folder: Path, *, environ: Mapping[str, str] | None = None
         process.wait(10)
 
 
-def _is_ready(running: Served) -> bool:
+def _answers(running: Served, path: str) -> bool:
     assert running.process.poll() is None, f"gateway serve ended:\n{running.text()}"
     try:
-        return httpx.get(f"{running.url}/-/ready", timeout=2).status_code == 200
+        return httpx.get(running.url + path, timeout=2).status_code == 200
     except httpx.TransportError:
         return False
 

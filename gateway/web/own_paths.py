@@ -29,12 +29,15 @@ log = logging.getLogger("gateway")
 class OwnPaths:
     """Register the gateway's own paths on ``app``, and say per snapshot which of them are in force.
 
-    ``report`` returns the worker's state (see ``Gateway.report``), ``describe`` the merged OpenAPI
-    description of the snapshot in force.
+    ``report`` returns the worker's state after asking both backends how they are (see
+    ``Gateway.report``), ``describe`` the merged OpenAPI description of the snapshot in force.
     """
 
     def __init__(
-        self, app: FastAPI, report: Callable[[], dict[str, Any]], describe: Callable[[], dict[str, Any]]
+        self,
+        app: FastAPI,
+        report: Callable[[], Awaitable[dict[str, Any]]],
+        describe: Callable[[], dict[str, Any]],
     ) -> None:
         self._app = app
         self._report = report
@@ -70,7 +73,7 @@ class OwnPaths:
         A refused file does not make a worker unready: the last good table serves, and taking the
         worker out of rotation for a typing error would be the outage that the gateway is there to prevent.
         """
-        report = self._report()
+        report = await self._report()
         content = {
             "ready": report["is_ready"],
             "reasons": report["reasons"],
