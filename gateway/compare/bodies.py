@@ -1,0 +1,204 @@
+"""Compare two bodies: settle equal bytes at once, else by what they are.
+
+An error's body that is another sort of thing, or says its trouble under other names, is one difference
+(``error.shape``) and not a dozen; so is the page under a redirect, which no client reads.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from gateway.compare.content import Content, content_of
+from gateway.compare.difference import Kind
+from gateway.compare.found import Found
+from gateway.compare.json_diff import JsonDiff
+from gateway.compare.json_text import ABSENT, repeated_keys
+from gateway.compare.rules import Marks
+from gateway.compare.text import first_difference, hexadecimal
+
+if TYPE_CHECKING:
+    from gateway.compare.observation import Observation
+    from gateway.compare.rules import RuleSet
+
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+
+
+@dataclass(frozen=True, slots=True)
+class BodyResult:
+    """Be what comparing two bodies came to.
+
+    ``is_type_told`` says that a difference tells of the media types, so that the header need not.
+    """
+
+    found: tuple[Found, ...] = ()
+    marks: Marks = field(default_factory=Marks)
+    note: str = ""
+    is_type_told: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class BodyTerms:
+    """Hold what the comparison of bodies depends on besides the bodies."""
+
+    rules: RuleSet
+    base_urls: tuple[str, str]
+    identity_keys: tuple[str, ...]
+
+
+def body_differences(control: Observation, candidate: Observation, terms: BodyTerms) -> BodyResult:
+    """Return how two bodies differ; truncated ones by digest, or the note says that they are not settled."""
+    left, right = control.body, candidate.body
+    has_same_coding = _coding(control) == _coding(candidate)
+    if left.is_truncated or right.is_truncated:
+        if left.length_bytes == right.length_bytes and left.digest == right.digest and has_same_coding:
+            return BodyResult()
+        return BodyResult(note=_truncation(left.length_bytes, right.length_bytes))
+    if left.captured == right.captured and has_same_coding and not terms.rules.has_maps:
+        return BodyResult()
+    mine, theirs = content_of(control), content_of(candidate)
+    if control.status in REDIRECTS and candidate.status in REDIRECTS:
+        return _redirect(mine, theirs)
+    is_error = control.status >= 400 and candidate.status >= 400
+    if mine.sort != theirs.sort:
+        if mine.data == theirs.data:
+            return BodyResult()  # the same bytes under another name: the header tells
+        kind = Kind.ERROR_SHAPE if is_error else Kind.BODY_TYPE
+        return BodyResult((_of_sorts(kind, mine, theirs),), is_type_told=True)
+    if mine.sort == "json":
+        if is_error and _has_other_shape(mine.value, theirs.value):
+            one = Found(Kind.ERROR_SHAPE, "body", mine.value, theirs.value, *_shape_cause(mine, theirs))
+            return BodyResult((one,), terms.rules.marks(mine.value, theirs.value))
+        return json_differences(mine, theirs, terms)
+    if mine.data == theirs.data:
+        return BodyResult()
+    if mine.sort == "bytes":
+        at = first_difference(mine.data, theirs.data)
+        values = hexadecimal(mine.data, at), hexadecimal(theirs.data, at)
+        return BodyResult((Found(Kind.BYTES, "body", *values),))
+    if mine.text == theirs.text:
+        return BodyResult()  # one text in two charsets: the header tells
+    return BodyResult((Found(Kind.TEXT, "body", mine.text, theirs.text),))
+
+
+def _coding(observation: Observation) -> list[bytes]:
+    return [value for name, value in observation.headers if name.lower() == b"content-encoding"]
+
+
+def _truncation(control_bytes: int, candidate_bytes: int) -> str:
+    if control_bytes == candidate_bytes:
+        return f"The bodies ({control_bytes} bytes each) differ, beyond the cap on captured bytes."
+    return (
+        f"The bodies differ ({control_bytes} bytes in control, {candidate_bytes} in the candidate), and were"
+        " not captured whole: raise compare.body_cap to see where."
+    )
+
+
+def _redirect(control: Content, candidate: Content) -> BodyResult:
+    if control.data == candidate.data:
+        return BodyResult()
+    one = Found(
+        Kind.REDIRECT,
+        "body",
+        _sort_and_size(control),
+        _sort_and_size(candidate),
+        "body",
+        equivalence="redirect_307_308",
+    )
+    return BodyResult((one,), is_type_told=True)
+
+
+def _sort_and_size(content: Content) -> str:
+    return f"{_words(content)} ({len(content.data)} bytes)" if content.data else "no body"
+
+
+def _words(content: Content) -> str:
+    return "no body" if content.sort == "nothing" else content.media or content.sort
+
+
+def _of_sorts(kind: Kind, control: Content, candidate: Content) -> Found:
+    cause, detail = "", ""
+    if control.is_misdeclared or candidate.is_misdeclared:
+        cause = "misdeclared"
+    elif candidate.sort == "json" and type(candidate.value) is str:
+        is_returned = candidate.value in (control.text, control.text.rstrip("\n"))
+        cause = "returned_text" if control.text and is_returned else ""
+    elif candidate.sort == "json" and isinstance(candidate.value, dict) and "detail" in candidate.value:
+        cause = "detail"
+    left = f"{control.sort}: {_beginning(control)}" if control.data else ABSENT
+    right = f"{candidate.sort}: {_beginning(candidate)}" if candidate.data else ABSENT
+    return Found(kind, "body", left, right, cause, detail)
+
+
+def _beginning(content: Content) -> str:
+    return content.data[:200].decode("utf-8", "backslashreplace")
+
+
+def _has_other_shape(control: object, candidate: object) -> bool:
+    if isinstance(control, dict) and isinstance(candidate, dict):
+        return bool(control or candidate) and control.keys().isdisjoint(candidate)
+    return isinstance(control, dict | list) != isinstance(candidate, dict | list) or (
+        isinstance(control, dict) != isinstance(candidate, dict)
+    )
+
+
+def _shape_cause(control: Content, candidate: Content) -> tuple[str, str]:
+    if not isinstance(control.value, dict) or not isinstance(candidate.value, dict):
+        return "", ""
+    detail = candidate.value.get("detail", ABSENT)
+    if isinstance(detail, dict) and not control.value.keys().isdisjoint(detail):
+        return "wrapped", ""
+    if isinstance(detail, list):
+        return "validation", ", ".join(list(control.value)[:5])
+    return "keys", ", ".join(list(control.value)[:5])
+
+
+def json_differences(control: Content, candidate: Content, terms: BodyTerms) -> BodyResult:
+    """Return how two JSON bodies differ in value, and where they do not, in spelling."""
+    try:
+        marks = terms.rules.marks(control.value, candidate.value)
+        diff = JsonDiff(terms.identity_keys, terms.base_urls, marks)
+        diff.values(control.value, candidate.value, (), ())
+    except RecursionError:
+        left, right = (each.data.decode("utf-8", "backslashreplace") for each in (control, candidate))
+        found = (Found(Kind.TEXT, "body", left, right),) if left != right else ()
+        return BodyResult(found, note="The bodies are nested too deeply to be compared as JSON.")
+    if control.data != candidate.data:
+        diff.found.extend(_spellings(control.data, candidate.data, diff))
+    return BodyResult(tuple(diff.found), marks)
+
+
+def _spellings(control: bytes, candidate: bytes, diff: JsonDiff) -> list[Found]:
+    """Say in which ways the same values are written in other bytes."""
+    found: list[Found] = []
+    left, right = control.strip(b" \t\r\n"), candidate.strip(b" \t\r\n")
+    if diff.reordered is not None:
+        found.append(_encoding(diff.reordered, "key_order"))
+    if (control[-1:] in b"\r\n") != (candidate[-1:] in b"\r\n") or (
+        left == right and control != candidate and not found
+    ):
+        found.append(_encoding((), "trailing_newline"))
+    has_same_values = not any(each.cause != "map" for each in diff.found)
+    if has_same_values:
+        mine, theirs = repeated_keys(left, diff.key_count), repeated_keys(right, diff.key_count)
+        if mine != theirs:
+            return [
+                *found,
+                Found(Kind.JSON_ENCODING, (), ", ".join(mine), ", ".join(theirs), "repeated_keys"),
+            ]
+        if not _is_permutation(left, right) or (not found and left != right):
+            found.append(_encoding((), "json_escapes"))
+    elif (rb"\u" in left) != (rb"\u" in right) and left.isascii() != right.isascii():
+        found.append(_encoding((), "json_escapes"))
+    return found
+
+
+def _encoding(location: tuple[str | int, ...], equivalence: str) -> Found:
+    return Found(Kind.JSON_ENCODING, location, cause=equivalence, equivalence=equivalence)
+
+
+def _is_permutation(control: bytes, candidate: bytes) -> bool:
+    """Tell whether one is the other in another order, as it is when nothing but keys moved."""
+    if len(control) != len(candidate):
+        return False
+    return control == candidate or all(control.count(each) == candidate.count(each) for each in range(256))

@@ -1,0 +1,1 @@
+"""Hold comparison to its claims."""
