@@ -30,12 +30,15 @@ class Deadlines:
         self._timer: asyncio.TimerHandle | None = None
 
     def arm(self, item: Expiring) -> None:
-        """Start (or start again) the time of ``item``."""
-        armed = self._armed
-        armed.pop(item, None)
-        armed[item] = monotonic()
+        """Start the time of ``item``, which is not armed."""
+        self._armed[item] = monotonic()
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(self.timeout_s, self._sweep)
+
+    def restart(self, item: Expiring) -> None:
+        """Start the time of ``item`` (again); it goes to the end of the queue."""
+        self._armed.pop(item, None)
+        self.arm(item)
 
     def disarm(self, item: Expiring) -> None:
         """Stop the time of ``item``; nothing happens when it is not armed."""

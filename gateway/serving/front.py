@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from typing import TYPE_CHECKING
 
 from gateway.context import REQUEST_ID
@@ -21,14 +22,17 @@ from gateway.serving.fallback import answer_or_fall_back
 from gateway.serving.guard import keep_first_cookies
 from gateway.serving.paths import canonicalise
 from gateway.serving.responder import Responder, too_large
+from gateway.shadowing.capture import Capture
+from gateway.shadowing.shadows import Job
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from gateway.backends.base import AsgiApp, Receive, Scope, Send
     from gateway.serving.generation import Generation, Way
     from gateway.serving.guard import Screened
     from gateway.serving.limits import RateLimiter
+    from gateway.shadowing.shadows import Shadows
 
 log = logging.getLogger("gateway")
 
@@ -44,12 +48,14 @@ class Front:
         generation: Generation,
         *,
         limiter: RateLimiter,
+        shadows: Shadows,
         read_session: Callable[[bytes], Mapping[str, object] | None],
         legacy_app: object | None = None,
     ) -> None:
         self.generation = generation
         self.in_flight = 0
         self._limiter = limiter
+        self._shadows = shadows
         self._read_session = read_session
         self._legacy_app = legacy_app
 
@@ -57,37 +63,26 @@ class Front:
         """Serve by ``generation`` from the next request on; those under way keep theirs."""
         self.generation = generation
 
-    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one HTTP request that is not the gateway's own."""
+    def serve(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """Answer one HTTP request that is not the gateway's own.
+
+        Screening and matching are done at once; what is returned calls the backend. A coroutine of its
+        own around that would cost every request a frame.
+        """
         generation = self.generation
         try:
             screened = generation.guard.screen(scope)
         except RequestRefused as refusal:
-            await self._refuse(generation, refusal, scope, send)
-            return
-        self.in_flight += 1
-        try:
-            way = generation.way_of(scope["method"], scope["path"])
-            REQUEST_ID.set(screened.request_id.decode("latin-1"))
-            responder = Responder(
-                scope,
-                receive,
-                send,
-                request_id=screened.request_id,
-                answers=generation.answers,
-                tally=way.tally,
-                deadlines=way.deadlines,
-                is_exposed=generation.is_exposed,
-                body_limit_bytes=way.body_limit_bytes,
-            )
-            if scope["method"] not in _BODILESS or way.body_limit_bytes is not None:
-                receive = responder.receive
-            if way.is_plain and not screened.override:
-                await self._call(way, way.decision.backend, screened, responder, receive)  # type: ignore[union-attr] # a plain way is decided
-            else:
-                await self._serve_with_care(generation, way, screened, responder, receive)
-        finally:
-            self.in_flight -= 1
+            return self._refuse(generation, refusal, scope, send)
+        method = scope["method"]
+        way = generation.way_of(method, scope["path"])
+        REQUEST_ID.set(screened.request_id.decode("latin-1"))
+        responder = Responder(scope, receive, send, generation, way, screened.request_id)
+        if method not in _BODILESS or way.body_limit_bytes is not None:
+            receive = responder.receive
+        if way.is_plain and not screened.override:
+            return self._call(way, way.decision.backend, screened, responder, receive)  # type: ignore[union-attr] # a plain way is decided
+        return self._serve_with_care(generation, way, screened, responder, receive)
 
     async def _refuse(
         self, generation: Generation, refusal: RequestRefused, scope: Scope, send: Send
@@ -103,6 +98,7 @@ class Front:
         """Call one backend and see the call through, whatever becomes of it."""
         scope = responder.scope
         responder.backend = backend
+        self.in_flight += 1
         try:
             app: AsgiApp
             if backend == "new":
@@ -116,6 +112,7 @@ class Front:
             if not responder.is_expired:
                 await self._settle_failure(error, way, backend, responder)
         finally:
+            self.in_flight -= 1
             responder.settle()
         if responder.is_expired:
             await responder.finish_expired()
@@ -192,6 +189,7 @@ class Front:
         scope = responder.scope
         original: Scope = {**scope, "headers": list(scope["headers"])}
         responder.backend = "new"
+        self.in_flight += 1
         try:
             self._prepare_for_new(way, screened, scope)
             must_fall_back, replay = await answer_or_fall_back(
@@ -201,6 +199,7 @@ class Front:
             await self._settle_failure(error, way, "new", responder)
             return
         finally:
+            self.in_flight -= 1
             responder.settle()
         if must_fall_back and not responder.is_overtaken:
             way.tally.failures["new"] += 1

@@ -81,13 +81,13 @@ _known_plain: set[bytes] = {
     b"transfer-encoding",
 }
 _known_hosts: set[bytes] = set()
-_id_prefix = os.urandom(8).hex()
+_id_prefix = os.urandom(8).hex().encode()
 _id_numbers = itertools.count(int.from_bytes(os.urandom(4), "big"))
 
 
 def _renew_ids_after_fork() -> None:
     global _id_prefix
-    _id_prefix = os.urandom(8).hex()
+    _id_prefix = os.urandom(8).hex().encode()
 
 
 os.register_at_fork(after_in_child=_renew_ids_after_fork)
@@ -148,7 +148,7 @@ class Guard:
         if not is_plain:
             headers = scope["headers"] = self._clean(scope, headers, screened)
         if not screened.request_id:
-            screened.request_id = f"{_id_prefix}{next(_id_numbers):012x}".encode()
+            screened.request_id = _id_prefix + b"%012x" % next(_id_numbers)
         headers.append((REQUEST_ID_HEADER, screened.request_id))
         return screened
 

@@ -23,15 +23,17 @@ _LONG_NUMBER = re.compile(r"\d{4000}")
 def canonicalise(scope: Scope, *, allow_encoded_slash: bool) -> None:
     """Give ``scope`` the one path that new may see, or raise :class:`RequestRefused` (400 or 404)."""
     path: str = scope["path"]
-    raw: bytes = scope.get("raw_path") or path.encode()
-    if b"%" in raw or b"/." in raw or b"\\" in raw:
+    encoded = path.encode()
+    raw: bytes = scope.get("raw_path") or encoded
+    # Where nothing was decoded the text can be searched, in a fraction of the time that bytes take.
+    if raw != encoded or "%" in path or "/." in path or "\\" in path:
         inspected = _ENCODED_SLASH.sub(b"x", raw) if allow_encoded_slash else raw
         if _SUSPICIOUS.search(inspected):
             raise RequestRefused(400, "the path has an encoded slash, a backslash, a NUL or a dot segment")
-    if path.endswith("\n"):
+    if path[-1:] == "\n":
         raise RequestRefused(404, "Not Found")
     if len(path) > 4000 and _LONG_NUMBER.search(path):
         raise RequestRefused(404, "Not Found")
-    if path.startswith("//"):
+    if path[:2] == "//":
         scope["path"] = "/" + path.lstrip("/")
         scope["raw_path"] = b"/" + raw.lstrip(b"/")

@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from gateway.backends.base import Message, Receive, Scope, Send
-    from gateway.serving.answers import Answers
-    from gateway.serving.deadlines import Deadlines
-    from gateway.serving.tally import Tally
+    from gateway.serving.generation import Generation, Way
 
 log = logging.getLogger("gateway")
 
 # What may not stand in a header value (RFC 9110, 5.5): it would let an app's data write headers.
 _find_forbidden = re.compile(rb"[\r\n\0]").search
+_LEARNED_LIMIT = 1_000
+_clean_names: set[bytes] = set()
 _SERVED_BY = {name: (b"x-served-by", name.encode()) for name in ("legacy", "new", "gateway")}
 
 
@@ -33,11 +33,10 @@ class Responder:
 
     __slots__ = (
         "_answering",
-        "_answers",
         "_body_limit_bytes",
         "_body_seen_bytes",
         "_deadlines",
-        "_is_exposed",
+        "_generation",
         "_receive",
         "_send",
         "_tally",
@@ -57,13 +56,9 @@ class Responder:
         scope: Scope,
         receive: Receive,
         send: Send,
-        *,
+        generation: Generation,
+        way: Way,
         request_id: bytes,
-        answers: Answers,
-        tally: Tally,
-        deadlines: Deadlines,
-        is_exposed: bool,
-        body_limit_bytes: int | None = None,
     ) -> None:
         self.scope = scope
         self.backend = "gateway"
@@ -75,11 +70,10 @@ class Responder:
         self.status = 0
         self._receive = receive
         self._send = send
-        self._answers = answers
-        self._tally = tally
-        self._deadlines = deadlines
-        self._is_exposed = is_exposed
-        self._body_limit_bytes = body_limit_bytes
+        self._generation = generation
+        self._tally = way.tally
+        self._deadlines = way.deadlines
+        self._body_limit_bytes = way.body_limit_bytes
         self._body_seen_bytes = 0
         self._task: asyncio.Task[object] | None = None
         self._answering: asyncio.Future[None] | None = None
@@ -90,8 +84,9 @@ class Responder:
         self._deadlines.arm(self)
 
     def settle(self) -> None:
-        """Stop the deadline, whatever has happened."""
-        self._deadlines.disarm(self)
+        """Stop the deadline, whatever has happened (a response that has started has stopped it)."""
+        if not self.has_started:
+            self._deadlines.disarm(self)
 
     def send(self, message: Message) -> Awaitable[None]:
         """Pass one of the backend's messages on. It is the ASGI ``send`` of the call."""
@@ -107,7 +102,7 @@ class Responder:
         headers = [*message.get("headers", ())]
         has_id = False
         for name, value in headers:
-            if _find_forbidden(value) or _find_forbidden(name):
+            if _find_forbidden(value) or (name not in _clean_names and not _is_clean(name)):
                 log.error(
                     "%s sent a header that would break the response apart: %r; answered 502",
                     self.backend,
@@ -123,7 +118,7 @@ class Responder:
         if self.is_private:
             headers = [field for field in headers if field[0] != b"cache-control"]
             headers.append((b"cache-control", b"private"))
-        if self._is_exposed:
+        if self._generation.is_exposed:
             headers.append(_SERVED_BY[self.backend])
         if not has_id:
             headers.append((b"x-request-id", self.request_id))
@@ -136,7 +131,7 @@ class Responder:
             return {"type": "http.disconnect"}
         message = await self._receive()
         if message["type"] == "http.request" and not self.has_started:
-            self._deadlines.arm(self)
+            self._deadlines.restart(self)
             limit = self._body_limit_bytes
             if limit is not None:
                 self._body_seen_bytes += len(message.get("body", b""))
@@ -155,7 +150,7 @@ class Responder:
         self._deadlines.disarm(self)
         self.status = answer.status
         self._tally.served["gateway", answer.status] += 1
-        return self._answers.send(answer, self.scope, self._send, self.request_id)
+        return self._generation.answers.send(answer, self.scope, self._send, self.request_id)
 
     def expire(self) -> None:
         """Answer 504 at once, then cancel the call: a backend that ignores it keeps no client waiting."""
@@ -185,6 +180,15 @@ class Responder:
 def too_large(limit_bytes: int) -> Answer:
     """Return the 413 answer of a body limit."""
     return Answer(413, f"the request body is larger than {limit_bytes} bytes", ((b"connection", b"close"),))
+
+
+def _is_clean(name: bytes) -> bool:
+    """Tell whether a header name can be sent, and remember one that can: apps use few."""
+    if _find_forbidden(name):
+        return False
+    if len(_clean_names) < _LEARNED_LIMIT:
+        _clean_names.add(name)
+    return True
 
 
 async def _nothing() -> None:
