@@ -79,7 +79,7 @@ def list_endpoints(migration: Migration, snapshot: Snapshot) -> list[Endpoint]:
     for routes in implicit.values():
         methods = tuple(method for route in routes for method in _methods(route))
         found.append(_endpoint(routes[0], methods))
-    found += _unlisted(migration, snapshot)
+    found += unlisted_endpoints(migration, snapshot)
     return found
 
 
@@ -103,7 +103,7 @@ def _endpoint(route: Route, methods: tuple[str, ...] | None = None) -> Endpoint:
     )
 
 
-def _unlisted(migration: Migration, snapshot: Snapshot) -> Iterator[Endpoint]:
+def unlisted_endpoints(migration: Migration, snapshot: Snapshot) -> Iterator[Endpoint]:
     """Yield the new app's routes that no row leads to; what FastAPI adds by itself (its docs) is left out."""
     if migration.apps is None:
         return

@@ -24,6 +24,7 @@ def run(
     if not path.startswith("/"):
         refuse(f"a path starts with a slash: gateway explain {method} /{path}", WRONG_USAGE)
     headers = [_parse_header(text) for text in header or ()]
+    method = method.upper()  # as `promote` takes it; no app has methods that differ by their case
     from gateway.cli.endpoints import new_place, share_of
     from gateway.cli.explanation import explain
 

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
 
-from gateway.cli.endpoints import percent
+from gateway.cli.endpoints import percent, unlisted_endpoints
 from gateway.compat import SessionReader
 from gateway.errors import RequestRefused
 from gateway.serving.decide import decide, overridden
 from gateway.serving.guard import Guard
 from gateway.serving.paths import canonicalise
 from gateway.table.spec import Stage
-from gateway.table.template import Kind
+from gateway.table.template import Kind, TemplateError, parse_template
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,7 +66,7 @@ def explain(
     try:
         screened = Guard(snapshot.spec.server.trusted_proxies).screen(scope)
         if method == "WS":
-            return _explain_websocket(snapshot, path)
+            return _explain_websocket(migration, snapshot, path)
         route = snapshot.matcher.match(method, path)
         if route is None:
             return _explain_unmatched(migration, snapshot, method, path)
@@ -112,23 +112,21 @@ def _scope(method: str, target: str, headers: Sequence[tuple[str, str]]) -> dict
     }
 
 
-def _explain_websocket(snapshot: Snapshot, path: str) -> Explanation:
+def _explain_websocket(migration: Migration, snapshot: Snapshot, path: str) -> Explanation:
     route = snapshot.websocket_matcher.match("WS", path)
     if route is None:
-        return Explanation("WS", path, "gateway", "no WS row lists this path, and legacy speaks no websocket")
+        why = "no WS row lists this path, and legacy speaks no websocket"
+        return Explanation("WS", path, "gateway", why + _missing_row(migration, snapshot, "WS", path))
     return Explanation("WS", path, "new", "only new serves websockets", route)
 
 
 def _explain_unmatched(migration: Migration, snapshot: Snapshot, method: str, path: str) -> Explanation:
     others = snapshot.matcher.routes_at(path)
-    if not others:
-        return Explanation(
-            method,
-            path,
-            "legacy",
-            "no row and no legacy rule takes this path, so legacy answers with its own 404",
-        )
     is_known = migration.apps is not None and migration.apps.legacy_inventory.is_known
+    if not others:
+        takers = "no row and no legacy rule takes" if is_known else "no row takes"
+        why = f"{takers} this path, so legacy answers{' with its own 404' if is_known else ''}"
+        return Explanation(method, path, "legacy", why + _missing_row(migration, snapshot, method, path))
     known = (
         any(route.legacy_rules for route in others)
         if is_known
@@ -140,6 +138,18 @@ def _explain_unmatched(migration: Migration, snapshot: Snapshot, method: str, pa
         return Explanation(method, path, "legacy", why)
     why = f"only new knows this path, for other methods ({listed}): it answers for them"
     return Explanation(method, path, "new", why)
+
+
+def _missing_row(migration: Migration, snapshot: Snapshot, method: str, path: str) -> str:
+    """Say which row would give the request to new, where new could answer and no row lets it."""
+    for endpoint in unlisted_endpoints(migration, snapshot):
+        try:
+            is_taken = method in endpoint.methods and parse_template(endpoint.path).matches(path)
+        except TemplateError:
+            continue
+        if is_taken:
+            return f"; the new app has it, and is asked once the table says: {method} {endpoint.path}: new"
+    return ""
 
 
 def compared(route: Route, method: str) -> str:

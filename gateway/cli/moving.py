@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from gateway.cli.endpoints import percent
 from gateway.cli.loaded import FINDINGS, NOT_STARTED, WRONG_USAGE, refuse
 from gateway.cli.output import STAGE_STYLES, counted, err, out
-from gateway.cli.target import Target, find_target, suggest
+from gateway.cli.target import Target, find_target, shape_of, suggest
 from gateway.errors import EditError
 from gateway.table.edit import Change, edit_row, write_atomically
 from gateway.table.read import parse_table
@@ -77,15 +77,20 @@ def find(config: Path, text: str) -> tuple[Target, bytes]:
     target = find_target(text, rows)
     if target is not None:
         return target, data
-    implicit = _implicit_rows(config)
+    implicit, unlisted = _beyond_the_table(config)
     target = find_target(text, implicit)
     if target is None:
+        for key in unlisted:
+            if shape_of(text) in (shape_of(key), shape_of(key.partition(" ")[2])):
+                refuse(f"only the new app has {key}: there is nothing to move; add `{key}: new`", WRONG_USAGE)
         hint = suggest(text, (*rows, *implicit)) or "`gateway routes` lists them all"
         refuse(f"no row is called {text!r}; {hint}", WRONG_USAGE)
     return target, data
 
 
-def _implicit_rows(config: Path) -> tuple[RouteSpec, ...]:
+def _beyond_the_table(config: Path) -> tuple[tuple[RouteSpec, ...], tuple[str, ...]]:
+    """Return the implicit rows, and the keys of what only the new app has and no row lists."""
+    from gateway.cli.endpoints import unlisted_endpoints
     from gateway.loading import load_migration
 
     migration = load_migration(config.absolute())
@@ -93,7 +98,9 @@ def _implicit_rows(config: Path) -> tuple[RouteSpec, ...]:
         for problem in migration.errors:
             err(str(problem))
         refuse(f"{config} is refused: {counted(len(migration.errors), 'error')}", FINDINGS)
-    return tuple(route.spec for route in migration.snapshot.routes if not route.is_listed)
+    implicit = tuple(route.spec for route in migration.snapshot.routes if not route.is_listed)
+    unlisted = unlisted_endpoints(migration, migration.snapshot)
+    return implicit, tuple(f"{','.join(endpoint.methods)} {endpoint.path}" for endpoint in unlisted)
 
 
 def read_weight(text: str | None) -> int | None:

@@ -67,7 +67,8 @@ def _usage_error(exc: Exception, verb: str) -> int:
         return INTERRUPTED
     if not hasattr(exc, "format_message"):
         raise exc
-    err(f"gateway {verb}: {exc.format_message().rstrip('.')}; see `gateway {verb} --help`")
+    message = exc.format_message().rstrip(".").replace("Value error, ", "")  # pydantic's words, not ours
+    err(f"gateway {verb}: {message}; see `gateway {verb} --help`")
     return WRONG_USAGE
 
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import errno
 import os
 import secrets
+import socket
 import sys
 from collections import Counter
 from pathlib import Path
@@ -23,7 +25,6 @@ from gateway.sockets import ListenError, address_of, bind
 from gateway.supervisor import Supervisor
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Mapping, Sequence
 
     from gateway.reports import Overview
@@ -51,12 +52,20 @@ def run(verb: str, arguments: Sequence[str]) -> int:
         admin = AdminListener(*options.admin, token) if options.admin else None
         return asyncio.run(_supervise(options, listeners, admin, token))
     except ListenError as exc:
-        option = "--admin HOST:PORT, or --admin off" if listeners else "--port"
-        print(f"gateway: {exc}; choose another with {option}", file=sys.stderr)
+        print(f"gateway: {exc}; {_way_out(exc, is_admin=bool(listeners))}", file=sys.stderr)
         return START_FAILED
     finally:
         for listener in listeners:
             listener.close()
+
+
+def _way_out(error: ListenError, *, is_admin: bool) -> str:
+    """Name the option that mends an address that cannot be listened on."""
+    if is_admin:
+        return "choose another with --admin HOST:PORT, or --admin off"
+    cause = error.__cause__
+    is_host = isinstance(cause, socket.gaierror) or getattr(cause, "errno", None) == errno.EADDRNOTAVAIL
+    return f"choose another with {'--host' if is_host else '--port'}"
 
 
 async def _supervise(
@@ -133,7 +142,8 @@ def make_parser(verb: str, environ: Mapping[str, str]) -> argparse.ArgumentParse
     parser = _Parser(
         prog=f"gateway {verb}",
         description=f"Serve the two apps behind one address{more}.",
-        epilog="Every option but --access-log can also be set as GATEWAY_OPTION in the environment.",
+        epilog="Every option but --access-log can also be set as GATEWAY_OPTION in the environment; "
+        "GATEWAY_ADMIN_TOKEN sets the admin listener's token, which is made at each start otherwise.",
         allow_abbrev=False,
     )
     add = parser.add_argument
@@ -181,4 +191,7 @@ def _admin(text: str) -> tuple[str, int] | None:
     if text == "off":
         return None
     host, _, port = text.rpartition(":")
-    return (host.strip("[]") or "127.0.0.1", _port(port))
+    try:
+        return (host.strip("[]") or "127.0.0.1", _port(port))
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither HOST:PORT, PORT nor off") from None

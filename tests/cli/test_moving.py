@@ -106,6 +106,14 @@ def test_an_unknown_route_names_the_nearest(moving: Project) -> None:
     assert result.err.count("\n") == 1
 
 
+@pytest.mark.parametrize("route", ["GET /fresh", "/fresh"])
+def test_a_route_that_only_new_has_is_told_with_the_row_that_it_needs(project: Project, route: str) -> None:
+    result = project.run("promote", route)
+    assert result.status == 2
+    assert "only the new app has GET /fresh" in result.err
+    assert "add `GET /fresh: new`" in result.err
+
+
 def test_a_path_of_several_rows_asks_which(project: Project) -> None:
     project.write_table("  GET /users/{user_id}: legacy\n  PUT /users/{user_id}: legacy\n")
     result = project.run("promote", "/users/{user_id}")

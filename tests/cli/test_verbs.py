@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -123,6 +124,19 @@ def test_explain_follows_a_callers_identity_and_the_testers_override(project: Pr
     assert sides == {"legacy", "new"}
 
 
+def test_explain_takes_the_method_in_any_case(project: Project) -> None:
+    project.write_table("  GET /users/{user_id}: new\n")
+    assert "row       GET /users/{user_id}" in project.run("explain", "get", "/users/1").out
+
+
+def test_explain_names_the_row_that_a_route_of_new_alone_needs(project: Project) -> None:
+    said = project.run("explain", "GET", "/fresh").out
+    assert "legacy answers with its own 404" in said
+    assert "the new app has it, and is asked once the table says: GET /fresh: new" in said
+    assert "the new app has it" not in project.run("explain", "GET", "/nowhere").out
+    assert "the new app has it" not in project.run("explain", "POST", "/fresh").out
+
+
 def test_explain_tells_what_the_guard_refuses(project: Project) -> None:
     project.write_table("  GET /users/{user_id:str}: new\n")
     assert "gateway: 400" in project.run("explain", "GET", "/users/a%5Cb").out
@@ -192,6 +206,34 @@ def test_wrong_serving_options_are_exit_2(project: Project, arguments: list[str]
     assert result.status == 2
     assert result.err.count("\n") == 1
     assert "gateway serve" in result.err
+
+
+@pytest.mark.parametrize("arguments", [["routes", "--output", "xml"], ["promote", "GET /", "--to", "nwe"]])
+def test_no_library_speaks_in_a_usage_error(project: Project, arguments: list[str]) -> None:
+    assert "Value error" not in project.run(*arguments).err
+
+
+@pytest.mark.parametrize(
+    ("options", "wanted"),
+    [
+        (["--host", "no-such-host.invalid"], "choose another with --host"),
+        (["--host", "192.0.2.1"], "choose another with --host"),
+        (["--admin", "somewhere"], "neither HOST:PORT, PORT nor off"),
+    ],
+)
+def test_an_address_that_cannot_be_is_told_with_the_option_that_mends_it(
+    project: Project, options: list[str], wanted: str
+) -> None:
+    assert wanted in project.run("serve", *options).err
+
+
+def test_a_port_in_use_is_told_with_the_option_that_mends_it(project: Project) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        result = project.run("serve", "--port", port)
+        assert (result.status, "choose another with --port" in result.err) == (3, True)
+        result = project.run("serve", "--port", "0", "--admin", port)
+        assert (result.status, "choose another with --admin HOST:PORT" in result.err) == (3, True)
 
 
 def test_help_lists_every_verb(project: Project) -> None:
