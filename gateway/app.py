@@ -34,7 +34,10 @@ from gateway.serving.generation import UNMATCHED, Generation, Way, make_ways
 from gateway.serving.guard import Guard
 from gateway.serving.limits import RateLimiter
 from gateway.serving.reload import watch_file
+from gateway.serving.sampling import Sampler
 from gateway.serving.tally import Tally
+from gateway.shadowing.ledger import Ledger
+from gateway.shadowing.shadows import Shadows
 from gateway.table.spec import Stage
 from gateway.web.openapi import merged_description
 from gateway.web.own_paths import OwnPaths
@@ -71,10 +74,13 @@ class Gateway(FastAPI):
         self._own = OwnPaths(self, self.probed_report, self.describe)
         self._started = asyncio.Lock()
         self._stack: contextlib.AsyncExitStack | None = None
+        self.ledger = Ledger()
+        self.shadows = Shadows(self.ledger)
         flask_app = find_flask(self._apps.legacy)
         self.front = Front(
             self._make_generation(migration.snapshot),
             limiter=RateLimiter(),
+            sampler=Sampler(self.shadows),
             read_session=SessionReader(flask_app).read,
             legacy_app=flask_app,
         )
@@ -113,6 +119,7 @@ class Gateway(FastAPI):
                 for backend in (self.legacy, self.new):
                     stack.push_async_callback(backend.stop, STOP_GRACE_S)
                     await backend.start()
+                stack.push_async_callback(self.shadows.stop)
                 stop = asyncio.Event()
                 watching = asyncio.create_task(
                     watch_file(self.migration.path, self._spec.digest, self.reload, stop)
@@ -171,6 +178,8 @@ class Gateway(FastAPI):
             "unmatched": self._tallies[UNMATCHED].by_backend() if UNMATCHED in self._tallies else {},
             "threads": dict(self.legacy.health().facts),
             "in_flight": self.front.in_flight,
+            "shadow_dropped": self.ledger.dropped(),
+            "shadow_stopped": self.ledger.stopped(),
             "backends": {"legacy": _describe(self._spec.legacy), "new": _describe(self._spec.new)},
         }
 
@@ -203,6 +212,7 @@ class Gateway(FastAPI):
             "counts": tally.by_backend(),
             "failures": dict(tally.failures),
             "fallbacks": tally.fallbacks,
+            "comparisons": self.ledger.outcomes(route.key),
         }
 
     def _make_generation(self, snapshot: Snapshot) -> Generation:

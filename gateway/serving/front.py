@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from typing import TYPE_CHECKING
 
 from gateway.context import REQUEST_ID
@@ -23,7 +22,6 @@ from gateway.serving.guard import keep_first_cookies
 from gateway.serving.paths import canonicalise
 from gateway.serving.responder import Responder, too_large
 from gateway.shadowing.capture import Capture
-from gateway.shadowing.shadows import Job
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -32,7 +30,7 @@ if TYPE_CHECKING:
     from gateway.serving.generation import Generation, Way
     from gateway.serving.guard import Screened
     from gateway.serving.limits import RateLimiter
-    from gateway.shadowing.shadows import Shadows
+    from gateway.serving.sampling import Sampler
 
 log = logging.getLogger("gateway")
 
@@ -48,14 +46,14 @@ class Front:
         generation: Generation,
         *,
         limiter: RateLimiter,
-        shadows: Shadows,
+        sampler: Sampler,
         read_session: Callable[[bytes], Mapping[str, object] | None],
         legacy_app: object | None = None,
     ) -> None:
         self.generation = generation
         self.in_flight = 0
         self._limiter = limiter
-        self._shadows = shadows
+        self._sampler = sampler
         self._read_session = read_session
         self._legacy_app = legacy_app
 
@@ -77,12 +75,40 @@ class Front:
         method = scope["method"]
         way = generation.way_of(method, scope["path"])
         REQUEST_ID.set(screened.request_id.decode("latin-1"))
+        if way.sampling is not None and self._sampler.is_drawn(way, method):
+            return self._serve_compared(generation, way, screened, scope, receive, send)
         responder = Responder(scope, receive, send, generation, way, screened.request_id)
         if method not in _BODILESS or way.body_limit_bytes is not None:
             receive = responder.receive
         if way.is_plain and not screened.override:
             return self._call(way, way.decision.backend, screened, responder, receive)  # type: ignore[union-attr] # a plain way is decided
         return self._serve_with_care(generation, way, screened, responder, receive)
+
+    async def _serve_compared(
+        self,
+        generation: Generation,
+        way: Way,
+        screened: Screened,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        """Serve a request that is compared: captured as it streams past, copied when it is answered."""
+        assert way.sampling is not None, "only a sampled way is compared"  # noqa: S101 - an invariant, for the type checker
+        capture = Capture(scope, receive, send, way.sampling.cap_bytes)
+        responder = Responder(scope, capture.receive, capture.send, generation, way, screened.request_id)
+        await self._serve_with_care(generation, way, screened, responder, responder.receive)
+        other_side = self._as_new(way, screened) if responder.backend == "legacy" else way.legacy
+        self._sampler.offer(way, capture, responder, other_side)
+
+    def _as_new(self, way: Way, screened: Screened) -> AsgiApp:
+        """Return new as a request of this way reaches it."""
+
+        async def call(scope: Scope, receive: Receive, send: Send) -> None:
+            self._prepare_for_new(way, screened, scope)
+            await way.new(scope, receive, send)
+
+        return call
 
     async def _refuse(
         self, generation: Generation, refusal: RequestRefused, scope: Scope, send: Send

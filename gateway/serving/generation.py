@@ -7,8 +7,10 @@ where. A request looks one up and does nothing that could have been done at load
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from gateway.compare.engine import terms_for
 from gateway.serving.deadlines import Deadlines
 from gateway.serving.decide import Decision, is_settled, settled
 from gateway.serving.rewriting import answer_head, rewrite_path
@@ -19,11 +21,23 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gateway.backends.base import AsgiApp, Backend
+    from gateway.compare.engine import Terms
     from gateway.serving.answers import Answers
     from gateway.serving.guard import Guard
     from gateway.table.route import Route, Snapshot
 
 UNMATCHED = "unmatched"
+_COMPARED_STAGES = frozenset({Stage.SHADOW, Stage.CANARY, Stage.NEW})
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sampling:
+    """Say which share of a row's requests is compared (basis points), and how."""
+
+    sample_bp: int
+    terms: Terms
+    cap_bytes: int
+    may_write: bool
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,6 +57,7 @@ class Way:
     tally: Tally
     allow_encoded_slash: bool = False
     body_limit_bytes: int | None = None
+    sampling: Sampling | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -113,8 +128,19 @@ def make_ways(
             tally,
             spec.allow_encoded_slash,
             spec.body_limit_bytes,
+            _sampling_of(snapshot, route),
         )
     return ways
+
+
+def _sampling_of(snapshot: Snapshot, route: Route) -> Sampling | None:
+    """Return how a row is compared, or None: nothing asked for, or nothing to compare with."""
+    spec = route.spec
+    if not spec.sample_bp or route.is_websocket or spec.stage not in _COMPARED_STAGES:
+        return None
+    settings = snapshot.spec.compare
+    terms = terms_for(spec, settings, today=datetime.now(UTC).date())
+    return Sampling(spec.sample_bp, terms, settings.body_cap_bytes, spec.safe is True)
 
 
 def _lacks_head(route: Route) -> bool:

@@ -1,0 +1,9 @@
+"""Make the second call of a compared request, off the request's way, and hold the two answers together.
+
+exchange.py   what was captured of one request and its answer
+capture.py    the taps between server and primary that capture it as it streams past
+call.py       one call of the other backend that changes nothing
+writes.py     SQL writes of such a call are refused, not merely noticed
+shadows.py    the bounded queue, its concurrency, what is dropped and why
+ledger.py     what the comparisons came to, per route
+"""

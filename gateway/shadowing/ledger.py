@@ -1,0 +1,87 @@
+"""Keep what the comparisons of this worker came to: counts per route, and findings with redacted examples.
+
+Everything that is kept has passed the redactor first. The state is this process's; the store takes it from
+here. Written by the comparing thread, read by the event loop: every public method takes the lock.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from time import time
+from typing import TYPE_CHECKING
+
+from gateway.compare.redaction import Redactor
+from gateway.compare.signature import Finding, Findings
+
+if TYPE_CHECKING:
+    from gateway.compare.difference import Comparison
+    from gateway.compare.observation import Observation, RequestRecord
+
+
+@dataclass(slots=True)
+class Ledger:
+    """Gather comparisons. ``redactor`` replaces secrets before anything is kept."""
+
+    redactor: Redactor = field(default_factory=lambda: Redactor(os.urandom(32)))
+    _outcomes: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    _dropped: Counter[str] = field(default_factory=Counter)
+    _stopped: dict[str, str] = field(default_factory=dict)
+    _findings: Findings = field(default_factory=Findings)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def add(
+        self,
+        route: str,
+        comparison: Comparison,
+        request: RequestRecord,
+        control: Observation,
+        candidate: Observation,
+    ) -> None:
+        """Count one comparison on ``route`` (a row's canonical key) and keep what differed."""
+        has_example = bool(comparison.differences)
+        if has_example:
+            request = self.redactor.request(request)
+            control, candidate = self.redactor.observation(control), self.redactor.observation(candidate)
+        with self._lock:
+            self._outcomes[route][comparison.outcome] += 1
+            if has_example:
+                self._findings.add(
+                    route, comparison, at_s=time(), request=request, control=control, candidate=candidate
+                )
+
+    def drop(self, reason: str) -> None:
+        """Count a comparison that was due and did not come about."""
+        with self._lock:
+            self._dropped[reason] += 1
+
+    def stop(self, route: str, statement: str) -> None:
+        """Note that ``route`` is not compared any more, for its second call tried to write."""
+        with self._lock:
+            self._stopped.setdefault(route, statement)
+
+    def is_stopped(self, route: str) -> bool:
+        """Tell whether :meth:`stop` was called for ``route``."""
+        return route in self._stopped
+
+    def outcomes(self, route: str) -> dict[str, int]:
+        """Return how many comparisons of ``route`` came to which outcome."""
+        with self._lock:
+            return dict(self._outcomes[route]) if route in self._outcomes else {}
+
+    def dropped(self) -> dict[str, int]:
+        """Return how many comparisons were dropped, by reason."""
+        with self._lock:
+            return dict(self._dropped)
+
+    def stopped(self) -> dict[str, str]:
+        """Return the routes that are not compared any more, each with the statement that stopped it."""
+        with self._lock:
+            return dict(self._stopped)
+
+    def findings(self) -> tuple[Finding, ...]:
+        """Return the findings, most frequent first."""
+        with self._lock:
+            return tuple(sorted(self._findings, key=lambda finding: -finding.count))

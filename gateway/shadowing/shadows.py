@@ -1,0 +1,176 @@
+"""Make shadow calls from a bounded queue, and never at a client's expense.
+
+A copy is offered after the primary's answer has been handed over. The queue is bounded by count and by
+bytes, the calls by their concurrency and the row's timeout; when the event loop lags, shadows are the
+first to go. Whatever is dropped is counted with its reason: nothing here is ever silent, and nothing
+waits for anything here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gateway.compare.engine import Terms, compare
+from gateway.errors import BackendError, RequestRefused
+from gateway.shadowing import writes
+from gateway.shadowing.call import call_shadow
+
+if TYPE_CHECKING:
+    from gateway.backends.base import AsgiApp
+    from gateway.compare.observation import Observation
+    from gateway.shadowing.exchange import Exchange
+    from gateway.shadowing.ledger import Ledger
+
+log = logging.getLogger("gateway.shadow")
+
+LAG_PERIOD_S = 0.05
+LAG_LIMIT_S = 0.1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Job:
+    """Be one second call that is due: ``app`` is the other backend, ``route`` the row's canonical key."""
+
+    exchange: Exchange
+    app: AsgiApp
+    route: str
+    terms: Terms
+    timeout_s: float
+    cap_bytes: int
+    may_write: bool = False
+
+
+class Shadows:
+    """Queue jobs, run them, and enter what they come to in the ledger."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        *,
+        limit: int = 1_000,
+        limit_bytes: int = 64 * 1024 * 1024,
+        concurrency: int = 4,
+    ) -> None:
+        self.ledger = ledger
+        self.is_lagging = False
+        self._limit = limit
+        self._limit_bytes = limit_bytes
+        self._concurrency = concurrency
+        self._queue: asyncio.Queue[Job] = asyncio.Queue()
+        self._queued_bytes = 0
+        self._under_way = 0
+        self._tasks: list[asyncio.Task[None]] = []
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="gateway-compare")
+
+    def offer(self, job: Job) -> None:
+        """Take a job, or count why not. Returns at once, whatever the state of things."""
+        if not self._tasks:
+            self._start()
+        body = job.exchange.record.body
+        if self.is_lagging:
+            self.ledger.drop("event loop lag")
+        elif self._queue.qsize() >= self._limit:
+            self.ledger.drop("queue full")
+        elif self._queued_bytes + job.exchange.size_bytes > self._limit_bytes:
+            self.ledger.drop("queue full (bytes)")
+        elif body.is_truncated:
+            self.ledger.drop("request body over the cap")
+        else:
+            self._queued_bytes += job.exchange.size_bytes
+            self._queue.put_nowait(job)
+
+    @property
+    def is_idle(self) -> bool:
+        """Tell whether nothing is queued or under way."""
+        return self._queue.empty() and not self._under_way
+
+    async def stop(self) -> None:
+        """Drop what is queued, cancel what runs: a shadow is no reason to stay."""
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
+            task.cancel()
+        for task in tasks:
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        while not self._queue.empty():
+            self._queue.get_nowait()
+            self.ledger.drop("stopped")
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def _start(self) -> None:
+        writes.install()
+        loop = asyncio.get_running_loop()
+        self._tasks = [loop.create_task(self._work()) for _ in range(self._concurrency)]
+        self._tasks.append(loop.create_task(self._watch_lag()))
+
+    async def _watch_lag(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            before = loop.time()
+            await asyncio.sleep(LAG_PERIOD_S)
+            self.is_lagging = loop.time() - before - LAG_PERIOD_S > LAG_LIMIT_S
+
+    async def _work(self) -> None:
+        while True:
+            job = await self._queue.get()
+            self._under_way += 1
+            try:
+                await self._run(job)
+            except Exception:
+                self.ledger.drop("error in the gateway")
+                log.exception("a comparison on %s failed", job.route)
+            finally:
+                self._under_way -= 1
+                self._queued_bytes -= job.exchange.size_bytes
+
+    async def _run(self, job: Job) -> None:
+        if self.ledger.is_stopped(job.route) and not job.may_write:
+            self.ledger.drop("row stopped")
+            return
+        refusal: list[BaseException] = []
+        app = _noting_refusals(job.app, refusal)
+        other, mark = await call_shadow(
+            app,
+            job.exchange,
+            timeout_s=job.timeout_s,
+            cap_bytes=job.cap_bytes,
+            may_write=job.may_write,
+        )
+        if refusal:
+            self.ledger.drop("the other side cannot be asked this")
+            return
+        if mark.refused:
+            self.ledger.stop(job.route, mark.refused)
+            self.ledger.drop("tried to write")
+            log.error(
+                "%s: its second call tried to write (%s); nothing was written, and the row is not compared "
+                "any more; if writing twice is harmless, say `safe: true` in the row",
+                job.route,
+                mark.refused,
+            )
+            return
+        primary = job.exchange.observation
+        control, candidate = (primary, other) if job.exchange.primary == "legacy" else (other, primary)
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._thread, self._compare, job, control, candidate)
+
+    def _compare(self, job: Job, control: Observation, candidate: Observation) -> None:
+        comparison = compare(control, candidate, job.terms, method=job.exchange.record.method)
+        self.ledger.add(job.route, comparison, job.exchange.record, control, candidate)
+
+
+def _noting_refusals(app: AsgiApp, refusals: list[BaseException]) -> AsgiApp:
+    """Return ``app``, noting what the gateway refused: a path, a full queue, an upstream that is down."""
+
+    async def call(scope: object, receive: object, send: object) -> None:
+        try:
+            await app(scope, receive, send)  # type: ignore[arg-type] # handed through as they came
+        except (RequestRefused, BackendError) as error:
+            refusals.append(error)
+
+    return call
