@@ -1,0 +1,1 @@
+"""Time the gateway's parts in process, with pytest-benchmark: ``python -m benchmarks --micro``."""
