@@ -1,1 +1,79 @@
-"""Keep what must outlive a process: evidence, positions, events, findings, leases."""
+"""Keep what must outlive a process: evidence, positions, events, findings and leases.
+
+It stands above :mod:`gateway.table` and knows nothing of what it keeps: rollout, shadowing and web give
+names their meaning. Importing this package loads SQLAlchemy; :mod:`gateway.store.records` alone does not
+need it. What other parts rely on:
+
+**Where** ::
+
+    locate(url | None, table_path) -> str          # SettingsError; None is .gateway/state.db beside the table
+
+**A worker's store**: never blocks and never raises, but for :meth:`Store.ask`'s future ::
+
+    store = Store(url, worker="host-pid")
+    store.start() / store.stop(timeout_s)          # start inside the worker, after any fork
+    store.record(Scope(route_id, run, step), {"comparisons": 1, "mismatches": 1})
+    store.record_caller(scope, side, word, bits)
+    store.record_error_caller(scope, side, caller_digest)
+    store.record_event(EventRecord(...))
+    store.record_finding(FindingRecord(...), ExampleRecord(...) | None)    # redacted already
+    store.ask(question: Callable[[Ledger], T]) -> concurrent.futures.Future[T]     # StoreUnavailable
+    store.flush()                                  # soon, without waiting
+    store.health() -> StoreHealth(is_ok, reason, facts)
+    store.recreated                                # rises when the database was lost: save positions again
+
+    positions = await asyncio.wrap_future(store.ask(Ledger.positions))
+
+**The same, synchronous**: for a command, or inside ``ask``. Each call is one transaction; each may raise
+:class:`StoreUnavailable` ::
+
+    with Ledger(url) as ledger:
+        ledger.evidence(scopes) -> {Scope: StoredEvidence}          # every step of the runs that are named
+        ledger.positions() -> (PositionRecord, ...)
+        ledger.save_position(record, event=None, lease=None) -> PositionRecord | None    # None: lost a race
+        ledger.delete_position(record, event=None) -> bool
+        ledger.events(route_id=None, after_id=0, limit=100) -> (EventRecord, ...)        # newest first
+        ledger.findings(route_id=None, limit=100) -> (FindingRecord, ...)
+        ledger.examples(route_id, signature) -> (ExampleRecord, ...)
+        ledger.take_lease(name, holder, ttl_s) -> Lease | None      # takes or renews
+        ledger.release_lease(lease); ledger.lease(name) -> Lease | None
+        ledger.prune(Retention(), now) -> int
+"""
+
+from __future__ import annotations
+
+from gateway.store.buffer import Limits
+from gateway.store.errors import StoreUnavailable
+from gateway.store.ledger import Ledger
+from gateway.store.location import locate
+from gateway.store.records import (
+    EventRecord,
+    ExampleRecord,
+    FindingRecord,
+    Lease,
+    PositionRecord,
+    Retention,
+    Scope,
+    Side,
+    StoredEvidence,
+    StoreHealth,
+)
+from gateway.store.writer import Store
+
+__all__ = [
+    "EventRecord",
+    "ExampleRecord",
+    "FindingRecord",
+    "Lease",
+    "Ledger",
+    "Limits",
+    "PositionRecord",
+    "Retention",
+    "Scope",
+    "Side",
+    "Store",
+    "StoreHealth",
+    "StoreUnavailable",
+    "StoredEvidence",
+    "locate",
+]

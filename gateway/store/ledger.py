@@ -1,0 +1,358 @@
+"""Read and write the state in plain synchronous calls, each one transaction. For one thread.
+
+The writer of a worker uses it from its background thread; a command uses it directly. Whatever a driver
+raises because the database cannot be used now becomes :class:`StoreUnavailable` here, and only here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import delete, func, insert, select, tuple_, update
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, ProgrammingError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from gateway.store import statements
+from gateway.store.errors import StoreUnavailable, describe
+from gateway.store.location import file_of, identity, open_engine, prepare_folder
+from gateway.store.migration import migrate
+from gateway.store.records import (
+    ERROR_CALLERS_KEPT,
+    EventRecord,
+    ExampleRecord,
+    FindingRecord,
+    Lease,
+    PositionRecord,
+    Scope,
+    StoredEvidence,
+)
+from gateway.store.retention import prune
+from gateway.store.schema import (
+    counters,
+    error_callers,
+    events,
+    examples,
+    findings,
+    leases,
+    positions,
+    sketches,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from sqlalchemy import Connection, Table
+
+    from gateway.store.buffer import Batch
+    from gateway.store.records import Retention, Side
+
+DAY_S = 86_400
+
+_RUNS_A_QUERY = 400
+_EXAMPLES_A_QUERY = 200
+
+_BROKEN_FILE = ("disk image is malformed", "not a database")
+
+
+class Ledger:
+    """Be the state behind ``url`` (as :func:`~gateway.store.location.locate` returns it), migrated.
+
+    Every method raises :class:`StoreUnavailable` when the database cannot be used now.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.path = file_of(url)
+        with _door():
+            if self.path is not None:
+                prepare_folder(self.path)
+            self._engine = open_engine(url)
+            try:
+                self.is_new = migrate(self._engine)
+            except BaseException:
+                self._engine.dispose()
+                raise
+            self._identity = identity(self.path)
+
+    def __enter__(self) -> Ledger:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection; trouble in doing so is nobody's."""
+        with contextlib.suppress(Exception):
+            self._engine.dispose()
+
+    @property
+    def is_gone(self) -> bool:
+        """Tell whether the SQLite file was deleted or replaced, so that what is written here is lost."""
+        return self.path is not None and identity(self.path) != self._identity
+
+    def write(self, batch: Batch, *, worker: str, sequence: int, now: float) -> int:
+        """Write ``batch`` exactly once: a ``sequence`` of ``worker`` that is there already is passed over.
+
+        Return how many callers with an error were not taken, because their run has enough of them.
+        Rows are written in the order of their keys, so that two workers never wait for each other in a ring.
+        """
+        day = int(now // DAY_S)
+        with self._writing() as connection:
+            number = {"worker": worker, "sequence": sequence, "seen_at": now}
+            if connection.execute(statements.numbering_batch(connection), number).one_or_none() is None:
+                return 0
+            full = _full_runs(connection, batch)
+            counts = [
+                {**scope._asdict(), "day": day, "name": name, "n": n}
+                for (scope, name), n in sorted(batch.counters.items())
+            ]
+            words = [
+                {**scope._asdict(), "side": side, "word": word, "bits": bits, "day": day}
+                for (scope, side, word), bits in sorted(batch.sketch_words.items())
+            ]
+            callers = [
+                {"route_id": route_id, "run": run, "caller": caller, "step": step, "side": side, "day": day}
+                for (route_id, run, caller), (step, side) in sorted(batch.error_callers.items())
+                if (route_id, run) not in full
+            ]
+            found = [
+                _fitting(findings, dataclasses.asdict(finding))
+                for _key, finding in sorted(batch.findings.items())
+            ]
+            for statement, rows in (
+                (statements.adding_counters(connection), counts),
+                (statements.uniting_sketches(connection), words),
+                (statements.adding_error_callers(connection), callers),
+                (statements.adding_findings(connection), found),
+                (insert(events), [_event_row(event) for event in batch.events]),
+            ):
+                if rows:
+                    connection.execute(statement, rows)
+            _add_examples(connection, batch)
+        return len(batch.error_callers) - len(callers)
+
+    def evidence(self, scopes: Sequence[Scope]) -> dict[Scope, StoredEvidence]:
+        """Return the sums of every step of the runs that ``scopes`` name, over all workers and days."""
+        counts: defaultdict[Scope, dict[str, int]] = defaultdict(dict)
+        words: defaultdict[Scope, dict[Side, list[tuple[int, int]]]] = defaultdict(lambda: defaultdict(list))
+        callers: defaultdict[Scope, dict[Side, int]] = defaultdict(dict)
+        with self._reading() as connection:
+            for start in range(0, len(scopes), _RUNS_A_QUERY):
+                part = scopes[start : start + _RUNS_A_QUERY]
+                c = counters.c
+                keys = (c.route_id, c.run, c.step, c.name)
+                query = select(*keys, func.sum(c.n)).where(statements.of_runs(counters, part)).group_by(*keys)
+                for route_id, run, step, name, n in connection.execute(query):
+                    counts[Scope(route_id, run, step)][name] = int(n)
+                s = sketches.c
+                sketched = select(s.route_id, s.run, s.step, s.side, s.word, s.bits)
+                for *scope, side, word, bits in connection.execute(
+                    sketched.where(statements.of_runs(sketches, part))
+                ):
+                    words[Scope(*scope)][side].append((word, bits))
+                e = error_callers.c
+                sides = (e.route_id, e.run, e.step, e.side)
+                failed = select(*sides, func.count()).where(statements.of_runs(error_callers, part))
+                for *scope, side, n in connection.execute(failed.group_by(*sides)):
+                    callers[Scope(*scope)][side] = n
+        return {
+            scope: StoredEvidence(
+                counts.get(scope, {}),
+                {side: tuple(pairs) for side, pairs in words.get(scope, {}).items()},
+                callers.get(scope, {}),
+            )
+            for scope in {*counts, *words, *callers}
+        }
+
+    def positions(self) -> tuple[PositionRecord, ...]:
+        """Return every stored position, by key."""
+        with self._reading() as connection:
+            rows = connection.execute(select(positions).order_by(positions.c.key)).mappings()
+            return tuple(PositionRecord(**row) for row in rows)
+
+    def save_position(
+        self, record: PositionRecord, event: EventRecord | None = None, *, lease: Lease | None = None
+    ) -> PositionRecord | None:
+        """Store ``record`` and ``event`` together, if nobody changed it since; return it with its version.
+
+        ``record.version`` is the version it was read at (0: it was not there). None means that somebody
+        was faster, or that ``lease`` is no longer ours: read again, and decide again.
+        """
+        stored = dataclasses.replace(record, version=record.version + 1)
+        values = _fitting(positions, dataclasses.asdict(stored))
+        with self._writing() as connection:
+            if lease is not None and not _holds(connection, lease):
+                return None
+            if record.version == 0:
+                adding = statements.upsert(connection, positions).values(values).on_conflict_do_nothing()
+                changed = len(connection.execute(adding.returning(positions.c.route_id)).all())
+            else:
+                at = (positions.c.route_id == record.route_id) & (positions.c.version == record.version)
+                changed = connection.execute(update(positions).where(at).values(values)).rowcount
+            if changed != 1:
+                return None
+            if event is not None:
+                connection.execute(insert(events), [_event_row(event)])
+        return stored
+
+    def delete_position(self, record: PositionRecord, event: EventRecord | None = None) -> bool:
+        """Forget a position, if nobody changed it since it was read."""
+        with self._writing() as connection:
+            at = (positions.c.route_id == record.route_id) & (positions.c.version == record.version)
+            if connection.execute(delete(positions).where(at)).rowcount != 1:
+                return False
+            if event is not None:
+                connection.execute(insert(events), [_event_row(event)])
+        return True
+
+    def events(
+        self, *, route_id: str | None = None, after_id: int = 0, limit: int = 100
+    ) -> tuple[EventRecord, ...]:
+        """Return the newest ``limit`` events with an id above ``after_id``, newest first."""
+        query = select(events).where(events.c.id > after_id).order_by(events.c.id.desc()).limit(limit)
+        if route_id is not None:
+            query = query.where(events.c.route_id == route_id)
+        with self._reading() as connection:
+            rows = connection.execute(query).mappings()
+            return tuple(EventRecord(**{**row, "numbers": json.loads(row["numbers"])}) for row in rows)
+
+    def findings(self, *, route_id: str | None = None, limit: int = 100) -> tuple[FindingRecord, ...]:
+        """Return the signatures that were seen last, newest first."""
+        query = select(findings).order_by(findings.c.last_seen.desc(), findings.c.signature).limit(limit)
+        if route_id is not None:
+            query = query.where(findings.c.route_id == route_id)
+        with self._reading() as connection:
+            return tuple(FindingRecord(**row) for row in connection.execute(query).mappings())
+
+    def examples(self, route_id: str, signature: str) -> tuple[ExampleRecord, ...]:
+        """Return the example pairs of one signature, oldest first."""
+        at = (examples.c.route_id == route_id) & (examples.c.signature == signature)
+        query = select(examples.c.at, examples.c.document).where(at).order_by(examples.c.id)
+        with self._reading() as connection:
+            return tuple(ExampleRecord(**row) for row in connection.execute(query).mappings())
+
+    def take_lease(self, name: str, holder: str, ttl_s: float) -> Lease | None:
+        """Take or renew a lease for ``ttl_s`` seconds of the store's clock; None: somebody else has it."""
+        with self._writing() as connection:
+            row = connection.execute(statements.taking_lease(connection, name, holder, ttl_s)).one_or_none()
+        return Lease(name, holder, row.token, row.expires_at) if row is not None else None
+
+    def release_lease(self, lease: Lease) -> None:
+        """Give a lease up at once; one that is no longer ours stays as it is.
+
+        The row stays, run out, so that its token goes on rising.
+        """
+        at = (leases.c.name == lease.name) & (leases.c.holder == lease.holder)
+        at = at & (leases.c.token == lease.token)
+        with self._writing() as connection:
+            connection.execute(update(leases).where(at).values(expires_at=0.0))
+
+    def lease(self, name: str) -> Lease | None:
+        """Return who holds the lease ``name`` now, if anybody."""
+        with self._reading() as connection:
+            held = select(leases).where(
+                leases.c.name == name, leases.c.expires_at > statements.store_clock(connection)
+            )
+            row = connection.execute(held).mappings().one_or_none()
+            return Lease(**row) if row is not None else None
+
+    def prune(self, retention: Retention, now: float) -> int:
+        """Throw away what ``retention`` does not keep; return how many rows went."""
+        with self._writing() as connection:
+            return prune(connection, retention, now)
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        with _door(), self._engine.connect() as connection:
+            yield connection
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        with (
+            _door(),
+            self._engine.connect().execution_options(is_writing=True) as connection,
+            connection.begin(),
+        ):
+            yield connection
+
+
+@contextlib.contextmanager
+def _door() -> Iterator[None]:
+    """Translate what says "not now"; an error in what was sent is a bug, or somebody's data, and passes.
+
+    A table that is missing is a programming error to PostgreSQL; opening the database again makes it.
+    """
+    try:
+        yield
+    except (OperationalError, InterfaceError, ProgrammingError, PoolTimeout, OSError) as exc:
+        raise StoreUnavailable(describe(exc)) from exc
+    except DBAPIError as exc:
+        if exc.connection_invalidated or any(words in str(exc.orig) for words in _BROKEN_FILE):
+            raise StoreUnavailable(describe(exc)) from exc
+        raise
+
+
+def _event_row(event: EventRecord) -> dict[str, Any]:
+    row = dataclasses.asdict(event)
+    del row["id"]
+    row["numbers"] = json.dumps(dict(event.numbers), sort_keys=True)
+    return _fitting(events, row)
+
+
+def _fitting(table: Table, row: dict[str, Any]) -> dict[str, Any]:
+    """Return ``row`` with texts that any database takes: no NUL, no half characters, none too long."""
+    for name, value in row.items():
+        if isinstance(value, str):
+            length = getattr(table.c[name].type, "length", None)
+            row[name] = value.replace("\0", "\ufffd").encode("utf-8", "replace").decode()[:length]
+    return row
+
+
+def _holds(connection: Connection, lease: Lease) -> bool:
+    held = select(leases.c.token).where(
+        leases.c.name == lease.name,
+        leases.c.holder == lease.holder,
+        leases.c.token == lease.token,
+        leases.c.expires_at > statements.store_clock(connection),
+    )
+    return connection.execute(held).one_or_none() is not None
+
+
+def _full_runs(connection: Connection, batch: Batch) -> set[tuple[str, int]]:
+    """Return the runs of the batch that have as many callers with an error as are kept."""
+    c = error_callers.c
+    runs = sorted({(route_id, run) for route_id, run, _caller in batch.error_callers})
+    full: set[tuple[str, int]] = set()
+    for start in range(0, len(runs), _RUNS_A_QUERY):
+        counted = (
+            select(c.route_id, c.run)
+            .where(tuple_(c.route_id, c.run).in_(runs[start : start + _RUNS_A_QUERY]))
+            .group_by(c.route_id, c.run)
+            .having(func.count() >= ERROR_CALLERS_KEPT)
+        )
+        full.update((route_id, run) for route_id, run in connection.execute(counted))
+    return full
+
+
+def _add_examples(connection: Connection, batch: Batch) -> None:
+    keys = sorted(key for key, kept in batch.examples.items() if kept)
+    for start in range(0, len(keys), _EXAMPLES_A_QUERY):
+        part = keys[start : start + _EXAMPLES_A_QUERY]
+        there = {
+            (route_id, signature): n
+            for route_id, signature, n in connection.execute(statements.counting_examples(part))
+        }
+        rows = [
+            _fitting(
+                examples,
+                {"route_id": key[0], "signature": key[1], "at": example.at, "document": example.document},
+            )
+            for key in part
+            for example in batch.examples[key][: statements.room_for_examples(there.get(key, 0))]
+        ]
+        if rows:
+            connection.execute(insert(examples), rows)
