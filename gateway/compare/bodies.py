@@ -13,7 +13,7 @@ from gateway.compare.content import Content, content_of
 from gateway.compare.difference import Kind
 from gateway.compare.found import Found
 from gateway.compare.json_diff import JsonDiff
-from gateway.compare.json_text import ABSENT, repeated_keys
+from gateway.compare.json_text import ABSENT, name_count, repeated_names
 from gateway.compare.rules import Marks
 from gateway.compare.text import first_difference, hexadecimal
 
@@ -131,6 +131,8 @@ def _of_sorts(kind: Kind, control: Content, candidate: Content) -> Found:
 
 
 def _beginning(content: Content) -> str:
+    if content.sort == "bytes":
+        return f"{len(content.data)} bytes"
     return content.data[:200].decode("utf-8", "backslashreplace")
 
 
@@ -178,13 +180,14 @@ def _spellings(control: bytes, candidate: bytes, diff: JsonDiff) -> list[Found]:
         left == right and control != candidate and not found
     ):
         found.append(_encoding((), "trailing_newline"))
-    has_same_values = not any(each.cause != "map" for each in diff.found)
+    has_same_values = all(each.cause == "map" and each.control == each.candidate for each in diff.found)
     if has_same_values:
-        mine, theirs = repeated_keys(left, diff.key_count), repeated_keys(right, diff.key_count)
+        is_repeating = name_count(left) != name_count(right)
+        mine, theirs = (repeated_names(left), repeated_names(right)) if is_repeating else ((), ())
         if mine != theirs:
             return [
                 *found,
-                Found(Kind.JSON_ENCODING, (), ", ".join(mine), ", ".join(theirs), "repeated_keys"),
+                Found(Kind.JSON_ENCODING, (), ", ".join(mine), ", ".join(theirs), "repeated_names"),
             ]
         if not _is_permutation(left, right) or (not found and left != right):
             found.append(_encoding((), "json_escapes"))

@@ -17,7 +17,6 @@ from gateway.compare.effects import effect_differences
 from gateway.compare.equivalences import DEFAULT_EQUIVALENCES
 from gateway.compare.found import Found
 from gateway.compare.headers import header_differences
-from gateway.compare.json_text import fold_place
 from gateway.compare.pairing import Key, Pairing
 from gateway.compare.rules import NO_RULES, RuleSet, compile_rules
 from gateway.compare.waiving import equivalence_waiver, first_acceptance, map_key, rules_about
@@ -26,6 +25,7 @@ from gateway.compare.words import difference
 if TYPE_CHECKING:
     from datetime import date
 
+    from gateway.compare.json_text import Location
     from gateway.compare.observation import Observation
     from gateway.compare.redaction import Redactor
     from gateway.compare.rules import Marks, ReadyRule
@@ -126,7 +126,7 @@ class _Judge:
         self.waived = [0] * len(terms.rules.rules)
         self.places = [0] * len(terms.rules.rules)
         self.kept: list[Difference] = []
-        self.at_place: Counter[tuple[bool, Kind, str]] = Counter()
+        self.at_place: Counter[tuple[bool, Kind, str | Location]] = Counter()
         self.room = {True: KEPT_FAILING, False: KEPT_WAIVED}
         self.bound: dict[Key, tuple[str, str]] = {}
         self.taken: dict[Key, tuple[str, str]] = {}
@@ -196,7 +196,7 @@ class _Judge:
         is_failing = waiver is None and found.kind is not Kind.LATENCY
         self.failing += is_failing
         self.accepted += waiver is not None
-        place = (is_failing, found.kind, fold_place(found.shown_place))
+        place = (is_failing, found.kind, _folded(found.place))
         same = self.at_place[place]
         if same >= KEPT_PER_PLACE or self.room[is_failing] == 0:
             self.omitted += 1
@@ -216,3 +216,7 @@ class _Judge:
             )
             for each in rules
         )
+
+
+def _folded(place: str | Location) -> str | Location:
+    return place if isinstance(place, str) else tuple("*" if type(each) is int else each for each in place)

@@ -18,16 +18,19 @@ from gateway.compare.alignment import align
 from gateway.compare.difference import Kind
 from gateway.compare.found import Found
 from gateway.compare.instants import parse_instant
-from gateway.compare.json_text import ABSENT, Constant, Digits, Location, scalar_key, type_name
+from gateway.compare.json_text import ABSENT, Constant, Digits, Location, type_name
 from gateway.compare.rules import Marks
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Sequence
+    from collections.abc import Hashable, Iterable, Sequence
 
 LISTED_ELEMENTS = 20
 """Elements of one list that are told one by one; more that are missing or added become ``json.length``."""
 
 _LEAF_TYPES = frozenset({str, int, float, bool, type(None)})
+_TELLING = frozenset("0123456789-MTWFS")
+"""First characters of texts that may spell a number or, beginning with its weekday, a date."""
+
 _DECIMAL = re.compile(r"-?(0|[1-9]\d{0,40})(\.\d{1,40})?(?:[eE][+-]?\d{1,3})?\Z", re.ASCII)
 
 
@@ -35,22 +38,21 @@ _DECIMAL = re.compile(r"-?(0|[1-9]\d{0,40})(\.\d{1,40})?(?:[eE][+-]?\d{1,3})?\Z"
 class JsonDiff:
     """Walk two values side by side; ``found`` is the result.
 
-    ``key_count`` counts the members met on both sides, ``reordered`` is the first object whose keys stand
-    in another order. Base URLs at the beginning of texts are taken as the same.
+    ``reordered`` is the first object whose keys stand in another order. Base URLs at the beginning of texts
+    are taken as the same.
     """
 
     identity_keys: tuple[str, ...] = ()
     base_urls: tuple[str, str] = ("", "")
     marks: Marks = field(default_factory=Marks)
     found: list[Found] = field(default_factory=list)
-    key_count: int = 0
     reordered: Location | None = None
 
     def values(self, control: object, candidate: object, here: Location, there: Location) -> None:
         """Compare two values that stand at ``here`` in control and ``there`` in the candidate."""
         kind = type(control)
         if kind is dict and type(candidate) is dict:
-            self._objects(control, candidate, here, there)  # type: ignore[arg-type]  # type() is exact, and mypy knows only isinstance
+            self._objects(control, candidate, here, there)  # type: ignore[arg-type]  # mypy knows isinstance only
         elif kind is list and type(candidate) is list:
             self._lists(control, candidate, here, there)  # type: ignore[arg-type]  # as above
         elif self.marks.has_maps and kind in _LEAF_TYPES and self.marks.map_at(here):
@@ -75,18 +77,20 @@ class JsonDiff:
     def _objects(
         self, control: dict[str, object], candidate: dict[str, object], here: Location, there: Location
     ) -> None:
-        self.key_count += len(control)
-        if control.keys() != candidate.keys():
-            self._members(control, candidate, here, there)
-        elif self.reordered is None and list(control) != list(candidate):
-            self.reordered = here
+        if list(control) == list(candidate):
+            others: Iterable[object] = candidate.values()
+        else:
+            if control.keys() != candidate.keys():
+                self._members(control, candidate, here, there)
+            elif self.reordered is None:
+                self.reordered = here
+            others = [candidate.get(name, ABSENT) for name in control]
         has_maps = self.marks.has_maps
-        for name, left in control.items():
-            right = candidate.get(name, ABSENT)
-            if right is ABSENT:
-                continue
+        for (name, left), right in zip(control.items(), others, strict=True):
             kind = type(left)
-            if kind is type(right) and kind in _LEAF_TYPES and left == right and not has_maps:
+            if right is ABSENT or (
+                kind is type(right) and kind in _LEAF_TYPES and left == right and not has_maps
+            ):
                 continue
             self.values(left, right, (*here, name), (*there, name))
 
@@ -118,8 +122,14 @@ class JsonDiff:
             self.reordered = here
 
     def _leaves(self, control: object, candidate: object, here: Location, there: Location) -> None:
-        if self._is_same_url(control, candidate):
-            return
+        kind = type(control)
+        if kind is type(candidate):
+            is_plain = not isinstance(control, str) or control[:1] not in _TELLING
+            if is_plain and (kind is not str or not all(self.base_urls)):
+                self._add(Kind.JSON_VALUE, here, control, candidate, there)
+                return
+            if self._is_same_url(control, candidate):
+                return
         left, right = parse_instant(control), parse_instant(candidate)
         if left is not None and right is not None and left.is_same_moment(right):
             cause = "zone" if left.has_zone != right.has_zone else right.style
@@ -170,8 +180,8 @@ class JsonDiff:
             left, right = self._identities(control, candidate, here, there, window)
         is_identified = left is not None and right is not None
         if left is None or right is None:
-            left = [self._token(control[i], (*here, i), is_control=True) for i in range(start, stop)]
-            right = [self._token(candidate[j], (*there, j), is_control=False) for j in range(other, end)]
+            left = self._tokens(control, here, range(start, stop), is_control=True)
+            right = self._tokens(candidate, there, range(other, end), is_control=False)
         is_unordered = id(control) in self.marks.lists or id(candidate) in self.marks.lists
         is_moved = False
         if is_identified or is_unordered or Counter(left) == Counter(right):
@@ -238,6 +248,15 @@ class JsonDiff:
             return left, right
         return None, None
 
+    def _tokens(
+        self, elements: list[object], location: Location, window: range, *, is_control: bool
+    ) -> Sequence[Hashable]:
+        if not (self.marks.control or self.marks.candidate):
+            part = elements[window.start : window.stop]
+            if set(map(type, part)) <= {int, float}:
+                return part
+        return [self._token(elements[i], (*location, i), is_control=is_control) for i in window]
+
     def _token(self, value: object, location: Location, *, is_control: bool) -> Hashable:
         """Return what two elements have in common that belong together though spelled differently."""
         marks = self.marks
@@ -263,10 +282,10 @@ def _leaf_token(value: object) -> Hashable:
         if instant is not None:
             return ("instant", instant.seconds)
         if len(value) < 40 and _DECIMAL.match(value):
-            return ("number", float(value))
+            return float(value)
         return value
     if type(value) is int or type(value) is float:
-        return ("number", value)
+        return value
     return (type_name(value), str(value))
 
 
@@ -304,14 +323,14 @@ def _bare(name: str) -> str:
 
 
 def _keyed(elements: list[object], key: str) -> list[Hashable] | None:
-    found: list[Hashable] = []
-    for each in elements:
-        if type(each) is not dict:
-            return None
-        value = each.get(key)
-        if type(value) is not str and type(value) is not int:
-            return None
-        found.append(scalar_key(value))
+    """Return the identity of every element, or None where one has none, or two have one."""
+    try:
+        found = [each[key] for each in elements]  # type: ignore[index]  # what lacks it raises
+    except (TypeError, KeyError, IndexError):
+        return None
+    kinds = set(map(type, found))
+    if kinds != {str} and kinds != {int}:
+        return None
     return found if len(set(found)) == len(found) else None
 
 

@@ -56,9 +56,9 @@ _STRING = re.compile(r'"(?:[^"\\]++|\\.)*+("?)', re.DOTALL)
 _COLON = re.compile(r"\s*:\s*")
 _BRACKETS = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]', re.DOTALL)
 _PLAIN = re.compile(r"[^,\]}\s]*")
-_ASSIGNED = re.compile(
-    r"(?<![\w.\-\[\]%])([\w.\-\[\]%]++)([\"']?\s{0,9}[:=]\s{0,9})(\"[^\"\n]*+\"|'[^'\n]*+'|[^\s\"'&<>,;)}\\]++)"
-)
+_ASSIGNMENT = re.compile(r"(?<![\w.\-\[\]%])([\w.\-\[\]%]++)[\"']?\s{0,9}[:=]\s{0,9}")
+_ASSIGNED = re.compile(r"(\"|')?((?(1)[^\"'\n]*+|[^\s\"'&<>,;)}\\]++))")
+_SCHEMES = frozenset({"Bearer", "Basic", "Token"})
 _BEARER = re.compile(r"\b(Bearer|Basic|Token)\s{1,9}([A-Za-z0-9._~+/=-]{6,}+)")
 _TAG = re.compile(r"<(?:input|meta)\b[^<>]{0,2000}>", re.IGNORECASE)
 _ATTRIBUTE = re.compile(r"(?<![\w-])([\w-]++)\s{0,9}=\s{0,9}(\"[^\"]*+\"|'[^']*+'|[^\s\"'<>]++)")
@@ -162,14 +162,15 @@ class Redactor:
         """Return free text without what stands behind a secret name, in fields of a page, or as a bearer."""
         text = _TAG.sub(self._tag, text)
         text = _BEARER.sub(lambda match: f"{match[1]} {self.digest(match[2])}", text)
-        return _ASSIGNED.sub(self._assigned, text)
-
-    def _assigned(self, match: re.Match[str]) -> str:
-        name, between, value = match[1], match[2], match[3]
-        if not self.is_secret(unquote_plus(name)) or value in ("Bearer", "Basic", "Token"):
-            return match[0]
-        quote = value[0] if value[0] in "\"'" else ""
-        return f"{name}{between}{quote}{self.digest(value.strip(quote) if quote else value)}{quote}"
+        pieces: list[str] = []
+        done = position = 0
+        while (name := _ASSIGNMENT.search(text, position)) is not None:
+            position = name.end()
+            value = _ASSIGNED.match(text, position) if self.is_secret(unquote_plus(name[1])) else None
+            if value is not None and value[2] and value[2] not in _SCHEMES:
+                pieces.extend((text[done : value.start(2)], self.digest(value[2])))
+                done = position = value.end()
+        return "".join((*pieces, text[done:]))
 
     def _tag(self, match: re.Match[str]) -> str:
         attributes = {each[1].lower(): each[2].strip("\"'") for each in _ATTRIBUTE.finditer(match[0])}

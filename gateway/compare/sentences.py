@@ -104,7 +104,7 @@ _BY_CAUSE: dict[tuple[Kind, str], str] = {
     (Kind.JSON_ENCODING, "trailing_newline"): (
         "White space around the document differs; Flask ends JSON with a newline."
     ),
-    (Kind.JSON_ENCODING, "repeated_keys"): (
+    (Kind.JSON_ENCODING, "repeated_names"): (
         "An object has the same name twice on one side: parsers disagree on which value counts (RFC 8259, 4)."
     ),
     (Kind.ERROR_SHAPE, "wrapped"): (
