@@ -22,7 +22,16 @@ from benchmarks.processes import ROOT, Lab, NotStarted, end_with_signals, pick_c
 from benchmarks.race import Bench
 from benchmarks.report import RESULTS, render_markdown, render_terminal
 from benchmarks.scenarios import RACES
-from benchmarks.trials import comparing, own_work, reference_apps, reloading, sleeping, soak, transfer
+from benchmarks.trials import (
+    comparing,
+    own_work,
+    reference_apps,
+    reloading,
+    shadowing,
+    sleeping,
+    soak,
+    transfer,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,18 +47,6 @@ class Scenario:
     measure: Callable[[Bench], Chapter]
 
 
-def _not_built(_bench: Bench) -> Chapter:
-    return Chapter(
-        "Shadowing",
-        (
-            Finding(
-                "client p99 with 100% of one route in ten shadowed ÷ without",
-                missing="the gateway does not shadow yet",
-            ),
-        ),
-    )
-
-
 SCENARIOS = (
     *(Scenario(race.name, race.measure) for race in RACES),
     Scenario("own-work", own_work.measure),
@@ -58,7 +55,7 @@ SCENARIOS = (
     Scenario("transfer", transfer.measure),
     Scenario("reference", reference_apps.measure),
     Scenario("comparing", comparing.measure),
-    Scenario("shadowing", _not_built),
+    Scenario("shadowing", shadowing.measure),
 )
 
 

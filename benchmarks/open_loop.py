@@ -17,6 +17,10 @@ from dataclasses import dataclass, field
 from time import monotonic  # the loop's own clock has milliseconds under uvloop
 from typing import cast
 
+CONNECTIONS = 100
+"""How many connections there are at most. What is due meanwhile waits here, and its time counts: a pause
+of the whole machine is not to look like an overload of the server, which it would refuse."""
+
 
 @dataclass(slots=True)
 class Record:
@@ -115,7 +119,7 @@ class Pool:
             self._idle.pop().ask(request, due)
             return
         self._waiting.append((request, due))
-        if self._connecting < 32:
+        if self._connecting < 32 and self.under_way + self._connecting < CONNECTIONS:
             task = asyncio.ensure_future(self._connect())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
