@@ -8,6 +8,7 @@
     └── BackendError             a backend could not do its part
         ├── BackendImportError   its import string leads nowhere, or importing it failed
         ├── BackendUnavailable   nothing answered at its address (502)
+        ├── BackendMalformed     the head of its response must not go on the wire (502)
         ├── BackendOverloaded    its queue is full (503, Retry-After)
         ├── BackendTimeout       no first byte within the row's timeout (504)
         └── BackendTorn          it failed after its response had begun: the connection is cut
@@ -118,6 +119,10 @@ class BackendImportError(BackendError):
 
 class BackendUnavailable(BackendError):
     """Report that nothing answered at the backend's address."""
+
+
+class BackendMalformed(BackendError):
+    """Report a response whose status line or headers would break the message apart."""
 
 
 class BackendOverloaded(BackendError):

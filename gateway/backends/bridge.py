@@ -28,8 +28,8 @@ from gateway.backends.inlet import Inlet, may_have_body
 from gateway.backends.threads import PoolFull, ThreadPool
 from gateway.backends.turnstile import Turnstile, wake
 from gateway.backends.wsgi_errors import ErrorLog
-from gateway.backends.wsgi_response import FileWrapper
-from gateway.errors import BackendOverloaded, BackendTorn, BackendUnavailable
+from gateway.backends.wsgi_response import FileWrapper, MalformedHead
+from gateway.errors import BackendMalformed, BackendOverloaded, BackendTorn, BackendUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -245,6 +245,8 @@ class WsgiBridge:
                 if has_started:
                     raise BackendTorn(self.name, str(exchange.failure)) from exchange.failure
                 raise exchange.failure
+            if isinstance(torn, MalformedHead) and not has_started and not exchange.is_gone:
+                raise BackendMalformed(self.name, str(torn)) from torn
             if torn is not None and not exchange.is_gone:
                 raise BackendTorn(self.name, "the app failed after its response had begun") from torn
             if is_closed or exchange.is_given_up:

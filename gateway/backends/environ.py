@@ -22,6 +22,7 @@ Environ = dict[str, Any]
 
 _DROPPED = ""
 _KEYS_LIMIT = 1024
+_KEY_LENGTH_LIMIT = 64
 
 
 def _software() -> str:
@@ -119,7 +120,7 @@ class EnvironBuilder:
         if lowered in self._keys:
             return self._keys[lowered]
         key = _DROPPED if b"_" in name else "HTTP_" + name.decode("latin-1").upper().replace("-", "_")
-        if len(self._keys) < _KEYS_LIMIT:
+        if len(self._keys) < _KEYS_LIMIT and len(name) <= _KEY_LENGTH_LIMIT:
             self._keys[name] = key
         return key
 

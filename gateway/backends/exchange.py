@@ -19,7 +19,13 @@ from typing import TYPE_CHECKING, Any
 
 from werkzeug.exceptions import ClientDisconnected
 
-from gateway.backends.wsgi_response import encode_headers, forbids_length, omits_body, parse_status
+from gateway.backends.wsgi_response import (
+    MalformedHead,
+    encode_headers,
+    forbids_length,
+    omits_body,
+    parse_status,
+)
 
 if TYPE_CHECKING:
     from asyncio import Future
@@ -344,12 +350,15 @@ class Exchange:
             self._window.acquire()
 
     def _fail(self, error: BaseException) -> None:
-        """Answer 500 while nothing has been sent; afterwards tear the answer off."""
+        """Answer 500 while nothing has been sent; afterwards tear the answer off.
+
+        A head that may not be sent is the loop's to answer for: it is no failure to serve the request.
+        """
         self._log(error)
         self.scope["gateway.exception"] = error
         if self.is_gone or self._is_complete:
             return
-        if self._is_posted:
+        if self._is_posted or isinstance(error, MalformedHead):
             self.torn = error
             self._post(self)
             return

@@ -3,6 +3,8 @@
 Law: what gunicorn refuses is refused here, with an exception in the app's own frame: a status that is
 not three digits and a reason, a header that is not text, a name that is no token, a value with a
 control character or outside latin-1 (PEP 3333, "The start_response() Callable"; RFC 9110 section 5.5).
+An app that lets it escape is answered for with a 502 (:class:`MalformedHead`), as every backend is that
+sends what would break the message apart; gunicorn's 500 would blame the request.
 Hop-by-hop headers belong to the server and are dropped, ``Transfer-Encoding`` among them (PEP 3333,
 "Other HTTP Features"). ASGI has no place for a reason phrase: the server writes the usual one.
 """
@@ -38,25 +40,29 @@ _HOP_BY_HOP = frozenset(
 # Every server in question writes its own; two would reach the client.
 _SERVERS_OWN = frozenset({"date", "server"})
 
+
+class MalformedHead(ValueError):
+    """Report a status or a header that must not go on the wire; the message repeats no value."""
+
+
 _DROPPED = b""
 _NAMES_LIMIT = 1024
 _names: dict[str, bytes] = {}
 
 
 def parse_status(status: str) -> int:
-    """Return the code of ``"200 OK"``; raise TypeError or ValueError."""
+    """Return the code of ``"200 OK"``; raise TypeError or :class:`MalformedHead`."""
     if not isinstance(status, str):
         raise TypeError(f"{status!r} is not a string")
     if not _STATUS.fullmatch(status):
-        raise ValueError(f"invalid status {status!r}")
+        raise MalformedHead(f"invalid status {status!r}")
     return int(status[:3])
 
 
 def encode_headers(headers: Iterable[tuple[str, str]]) -> tuple[list[tuple[bytes, bytes]], int | None]:
     """Return the headers as ASGI wants them, and the Content-Length when there is one.
 
-    Raises TypeError for what is not text, ValueError for what must not go on the wire. The message
-    never repeats a value: it may be a secret.
+    Raises TypeError for what is not text, :class:`MalformedHead` for what must not go on the wire.
     """
     encoded: list[tuple[bytes, bytes]] = []
     length: int | None = None
@@ -70,11 +76,17 @@ def encode_headers(headers: Iterable[tuple[str, str]]) -> tuple[list[tuple[bytes
             raise TypeError(f"the value of response header {name!r} is not a string")
         # Printable ASCII is what nearly every value is; the expression decides about the rest.
         if not (value.isascii() and value.isprintable()) and not _VALUE.fullmatch(value):
-            raise ValueError(f"the value of response header {name!r} holds a character that may not be sent")
+            raise MalformedHead(
+                f"the value of response header {name!r} holds a character that may not be sent"
+            )
         value = value.strip(" \t")
         if raw_name == b"content-length":
             if not (value.isascii() and value.isdigit()):
-                raise ValueError("the value of response header 'Content-Length' is not a number")
+                raise MalformedHead("the value of response header 'Content-Length' is not a number")
+            if length is not None and int(value) != length:
+                raise MalformedHead("two response headers 'Content-Length' differ")
+            if length is not None:
+                continue
             length = int(value)
         encoded.append((raw_name, value.encode("latin-1")))
     return encoded, length
@@ -84,7 +96,7 @@ def _encode_name(name: str) -> bytes:
     if not isinstance(name, str):
         raise TypeError(f"{name!r} is not a string")
     if not _TOKEN.fullmatch(name):
-        raise ValueError(f"invalid response header name {name!r}")
+        raise MalformedHead(f"invalid response header name {name!r}")
     lowered = name.lower()
     raw_name = _DROPPED if lowered in _HOP_BY_HOP | _SERVERS_OWN else lowered.encode("latin-1")
     if len(_names) < _NAMES_LIMIT:

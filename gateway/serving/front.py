@@ -13,7 +13,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from gateway.context import REQUEST_ID
-from gateway.errors import BackendError, BackendOverloaded, BackendTorn, RequestRefused
+from gateway.errors import BackendError, BackendMalformed, BackendOverloaded, BackendTorn, RequestRefused
 from gateway.serving.answers import Answer, retry_after
 from gateway.serving.assignment import caller_key
 from gateway.serving.decide import BackendName, decide, overridden
@@ -259,6 +259,8 @@ class Front:
 def _answer_for(error: BackendError) -> Answer:
     log.error("%s: %s", error.backend, error.detail)
     headers = tuple(retry_after(error.retry_after_s)) if isinstance(error, BackendOverloaded) else ()
+    if isinstance(error, BackendMalformed):
+        return Answer(error.status, f"{error.backend} sent a malformed response head")
     details = {
         502: f"{error.backend} could not be reached",
         503: f"{error.backend} has too many requests waiting",

@@ -14,13 +14,15 @@ import logging
 import os
 import re
 from dataclasses import dataclass
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address
 from typing import TYPE_CHECKING
+
+from werkzeug.sansio.http import parse_cookie
 
 from gateway.errors import RequestRefused
 
 if TYPE_CHECKING:
-    from ipaddress import IPv4Network, IPv6Network
+    from ipaddress import IPv4Address, IPv4Network, IPv6Network
 
     from gateway.backends.base import Scope
 
@@ -31,18 +33,17 @@ REFUSED_METHODS = frozenset({"CONNECT", "TRACE"})
 BACKEND_HEADER = b"x-gateway-backend"
 TOKEN_HEADER = b"x-gateway-token"
 REQUEST_ID_HEADER = b"x-request-id"
+# The admin page's session. A browser sends it to every port of its host: no app may have it.
+ADMIN_COOKIE = b"gateway_admin"
+FORWARDING_PREFIX = b"x-forwarded-"
 FORWARDING_HEADERS = frozenset(
     {
+        b"cf-connecting-ip",
         b"forwarded",
-        b"x-forwarded-for",
-        b"x-forwarded-host",
-        b"x-forwarded-port",
-        b"x-forwarded-prefix",
-        b"x-forwarded-proto",
-        b"x-forwarded-protocol",
-        b"x-forwarded-scheme",
-        b"x-forwarded-server",
-        b"x-forwarded-ssl",
+        b"true-client-ip",
+        b"x-client-ip",
+        b"x-cluster-client-ip",
+        b"x-original-forwarded-for",
         b"x-real-ip",
         b"x-scheme",
         b"x-url-scheme",
@@ -64,6 +65,8 @@ IDENTITY_HEADERS = frozenset(
 _HOST = re.compile(rb"(?:[A-Za-z0-9_.~%!$&'()*+,;=-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
 _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,200}")
 _LEARNED_LIMIT = 1_000
+_LEARNED_LENGTH_LIMIT = 64  # a client chooses what is learned, and could fill each place with 60 KiB
+_SAFE_COOKIE_VALUE = re.compile(r"[!#-:<-\[\]-~]*")  # RFC 6265, 4.1.1, with the comma that browsers send
 
 _known_plain: set[bytes] = {
     b"accept",
@@ -126,7 +129,7 @@ class Guard:
             raise RequestRefused(431, f"more than {HEADERS_LIMIT} header fields", is_closing=True)
         screened = Screened()
         hosts = cookies = 0
-        is_plain = True
+        is_plain, is_admin = True, False
         for name, value in headers:
             if name in _known_plain:
                 continue
@@ -136,8 +139,10 @@ class Guard:
                     _check_host(value)
             elif name == b"cookie":
                 cookies += 1
-                if b";" in value and _has_repeated_name(value):
+                if b";" in value and _is_ambiguous(value):
                     screened.has_repeated_cookie = True
+                if ADMIN_COOKIE in value:
+                    is_admin = True
             else:
                 is_plain = False
         if hosts != 1 and (hosts or scope.get("http_version") != "1.0"):
@@ -145,6 +150,8 @@ class Guard:
         if cookies > 1:
             headers = _join_cookies(headers, screened)
             scope["headers"] = headers
+        if is_admin:
+            headers = scope["headers"] = _drop_admin_cookie(headers)
         if not is_plain:
             headers = scope["headers"] = self._clean(scope, headers, screened)
         if not screened.request_id:
@@ -174,7 +181,7 @@ class Guard:
             elif name in IDENTITY_HEADERS:
                 if is_trusted:
                     kept.append((name, value))
-            elif name in FORWARDING_HEADERS:
+            elif name.startswith(FORWARDING_PREFIX) or name in FORWARDING_HEADERS:
                 if self._trusted is None:
                     self._warn_once(name)
                     kept.append((name, value))
@@ -183,7 +190,7 @@ class Guard:
                     kept.append((name, value))
             else:
                 kept.append((name, value))
-                if len(_known_plain) < _LEARNED_LIMIT:
+                if len(_known_plain) < _LEARNED_LIMIT and len(name) <= _LEARNED_LENGTH_LIMIT:
                     _known_plain.add(name)
         if forwarding:
             self._believe(scope, forwarding)
@@ -194,11 +201,8 @@ class Guard:
         return self._trusted is not None and client is not None and self._is_trusted(client[0])
 
     def _is_trusted(self, address: str) -> bool:
-        try:
-            parsed = ip_address(address)
-        except ValueError:
-            return False
-        return any(parsed in network for network in self._trusted or ())
+        parsed = _address_of(address)
+        return parsed is not None and any(parsed in network for network in self._trusted or ())
 
     def _believe(self, scope: Scope, forwarding: dict[bytes, list[bytes]]) -> None:
         """Take client address and scheme from a trusted peer's headers.
@@ -208,11 +212,10 @@ class Guard:
         """
         hops = [hop.strip() for value in forwarding.get(b"x-forwarded-for", ()) for hop in value.split(b",")]
         for hop in reversed(hops):
-            address = hop.decode("latin-1").strip("[]")
-            try:
-                ip_address(address)
-            except ValueError:
+            parsed = _address_of(hop.decode("latin-1"))
+            if parsed is None:
                 break
+            address = str(parsed)
             scope["client"] = (address, 0)
             if not self._is_trusted(address):
                 break
@@ -234,38 +237,86 @@ class Guard:
 
 
 def keep_first_cookies(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """Return the headers with each cookie name once, its first value: what Werkzeug reads.
+    """Return the headers with each cookie once, as Werkzeug reads it: the first of a name.
 
-    Starlette would read the last one; whoever answers must see the same caller.
+    Starlette would read the last one, and would take apart a quoted value that holds a semicolon; whoever
+    answers must see the same caller.
     """
-    return [(name, _first_cookies(value) if name == b"cookie" else value) for name, value in headers]
+    return [(name, _as_werkzeug_reads(value) if name == b"cookie" else value) for name, value in headers]
 
 
-def _first_cookies(value: bytes) -> bytes:
-    seen: set[bytes] = set()
-    kept = []
-    for part in value.split(b";"):
-        name = part.partition(b"=")[0].strip()
-        if name not in seen:
-            seen.add(name)
-            kept.append(part.strip())
-    return b"; ".join(kept)
+def _as_werkzeug_reads(value: bytes) -> bytes:
+    cookies: dict[str, str] = {}
+    for name, text in parse_cookie(value.decode("latin-1")).items(multi=True):
+        cookies.setdefault(name.strip(), text)  # Starlette strips what HTTP does not call a space, too
+    return "; ".join(f"{name}={_quote(text)}" for name, text in cookies.items()).encode("latin-1")
 
 
-def _has_repeated_name(value: bytes) -> bool:
-    names = [part.partition(b"=")[0].strip() for part in value.split(b";")]
+def _quote(text: str) -> str:
+    """Return a cookie's value in the spelling that both frameworks read back as ``text``."""
+    if _SAFE_COOKIE_VALUE.fullmatch(text):
+        return text
+    octets = text.encode("latin-1") if all(ord(letter) < 256 for letter in text) else text.encode()
+    return '"' + "".join(_quoted(octet) for octet in octets) + '"'
+
+
+def _quoted(octet: int) -> str:
+    letter = chr(octet)
+    return (
+        letter if _SAFE_COOKIE_VALUE.fullmatch(letter) or octet >= 0x80 or octet == 0x20 else f"\\{octet:03o}"
+    )
+
+
+def _is_ambiguous(value: bytes) -> bool:
+    """Tell whether two parsers may disagree: a name occurs twice, or quotes may hold a semicolon."""
+    if b'"' in value and (b"\\" in value or any(part.count(b'"') % 2 for part in value.split(b";"))):
+        return True
+    names = [_name_of(part) for part in value.split(b";")]
     return len(names) != len(set(names))
+
+
+def _drop_admin_cookie(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    kept = []
+    for name, value in headers:
+        if name == b"cookie":
+            parts = [part for part in value.split(b";") if _name_of(part) != ADMIN_COOKIE]
+            if not parts:
+                continue
+            kept.append((name, b";".join(parts).strip()))
+        else:
+            kept.append((name, value))
+    return kept
+
+
+def _name_of(part: bytes) -> bytes:
+    """Return the name of one ``name=value`` of a Cookie header, without what any parser strips."""
+    return part.partition(b"=")[0].strip(b" \t\x85\xa0")
 
 
 def _join_cookies(headers: list[tuple[bytes, bytes]], screened: Screened) -> list[tuple[bytes, bytes]]:
     """Join several Cookie fields with ``; `` (RFC 9113, 8.2.3; a comma would corrupt them)."""
     joined = b"; ".join(value for name, value in headers if name == b"cookie")
-    screened.has_repeated_cookie = _has_repeated_name(joined)
+    screened.has_repeated_cookie = _is_ambiguous(joined)
     return [field for field in headers if field[0] != b"cookie"] + [(b"cookie", joined)]
+
+
+def _address_of(text: str) -> IPv4Address | IPv6Address | None:
+    """Return the address in a peer or a hop: less its port; an IPv4 address in an IPv6 one as itself."""
+    text = text.strip()
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return None
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return mapped or address
 
 
 def _check_host(value: bytes) -> None:
     if not _HOST.fullmatch(value):
         raise RequestRefused(400, "the Host header is malformed", is_closing=True)
-    if len(_known_hosts) < _LEARNED_LIMIT:
+    if len(_known_hosts) < _LEARNED_LIMIT and len(value) <= _LEARNED_LENGTH_LIMIT:
         _known_hosts.add(value)

@@ -22,7 +22,21 @@ if TYPE_CHECKING:
 log = logging.getLogger("gateway")
 
 # What may not stand in a header value (RFC 9110, 5.5): it would let an app's data write headers.
-_find_forbidden = re.compile(rb"[\r\n\0]").search
+_find_forbidden = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]").search
+_is_token = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
+# The message's framing and the connection are the server's (RFC 9112, 6.1; RFC 9110, 7.6.1): written by an
+# app as well, they would say something else than what is sent.
+_SERVERS_OWN = frozenset(
+    {
+        b"connection",
+        b"keep-alive",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
 _LEARNED_LIMIT = 1_000
 _clean_names: set[bytes] = set()
 _SERVED_BY = {name: (b"x-served-by", name.encode()) for name in ("legacy", "new", "gateway")}
@@ -37,6 +51,7 @@ class Responder:
         "_body_seen_bytes",
         "_deadlines",
         "_generation",
+        "_is_bodiless",
         "_receive",
         "_send",
         "_tally",
@@ -68,6 +83,7 @@ class Responder:
         self.is_overtaken = False
         self.is_private = False
         self.status = 0
+        self._is_bodiless = False
         self._receive = receive
         self._send = send
         self._generation = generation
@@ -93,6 +109,8 @@ class Responder:
         if self.is_overtaken:
             return _nothing()
         if self.has_started:
+            if self._is_bodiless and message.get("body"):
+                message = {**message, "body": b""}
             return self._send(message)
         if message["type"] == "http.response.start":
             return self._start(message)
@@ -100,20 +118,37 @@ class Responder:
 
     def _start(self, message: Message) -> Awaitable[None]:
         headers = [*message.get("headers", ())]
-        has_id = False
+        status = message["status"]
+        has_id = is_framed = False
+        length: bytes | None = None
         for name, value in headers:
-            if _find_forbidden(value) or (name not in _clean_names and not _is_clean(name)):
-                log.error(
-                    "%s sent a header that would break the response apart: %r; answered 502",
-                    self.backend,
-                    name,
-                )
-                return self.answer_now(Answer(502, f"{self.backend} sent a malformed header"))
-            if name == b"x-request-id":
+            if _find_forbidden(value):
+                return self._refuse_header(name)
+            if name in _clean_names:
+                continue
+            lowered = name.lower()
+            if lowered == b"content-length":
+                if not value.isdigit() or (length is not None and length != value):
+                    return self._refuse_header(name)
+                is_framed = is_framed or length is not None
+                length = value
+            elif lowered == b"x-request-id":
                 has_id = True
+            elif lowered in _SERVERS_OWN:
+                is_framed = True
+            elif not _is_clean(name):
+                return self._refuse_header(name)
+        if not 200 <= status <= 599:
+            log.error("%s sent the status %r, which ends no exchange; answered 502", self.backend, status)
+            return self.answer_now(Answer(502, f"{self.backend} sent a malformed status"))
+        if status in (204, 304):
+            self._is_bodiless = is_framed = True
+            length = None
+        if is_framed:
+            headers = _unframed(headers, length)
         self.has_started = True
         self._deadlines.disarm(self)
-        self.status = status = message["status"]
+        self.status = status
         self._tally.served[self.backend, status] += 1
         if self.is_private:
             headers = [field for field in headers if field[0] != b"cache-control"]
@@ -124,6 +159,12 @@ class Responder:
             headers.append((b"x-request-id", self.request_id))
         message["headers"] = headers
         return self._send(message)
+
+    def _refuse_header(self, name: bytes) -> Awaitable[None]:
+        log.error(
+            "%s sent a header that would break the response apart: %r; answered 502", self.backend, name
+        )
+        return self.answer_now(Answer(502, f"{self.backend} sent a malformed header"))
 
     async def receive(self) -> Message:
         """Receive for the backend: an arriving body restarts the deadline, one over the limit ends it."""
@@ -184,11 +225,21 @@ def too_large(limit_bytes: int) -> Answer:
 
 def _is_clean(name: bytes) -> bool:
     """Tell whether a header name can be sent, and remember one that can: apps use few."""
-    if _find_forbidden(name):
+    if not _is_token(name):
         return False
     if len(_clean_names) < _LEARNED_LIMIT:
         _clean_names.add(name)
     return True
+
+
+def _unframed(headers: list[tuple[bytes, bytes]], length: bytes | None) -> list[tuple[bytes, bytes]]:
+    """Return the headers with ``length`` as the one Content-Length, and a wish to close as the one hop's."""
+    kept = [field for field in headers if field[0].lower() not in _SERVERS_OWN | {b"content-length"}]
+    if length is not None:
+        kept.append((b"content-length", length))
+    if any(name.lower() == b"connection" and b"close" in value.lower() for name, value in headers):
+        kept.append((b"connection", b"close"))
+    return kept
 
 
 async def _nothing() -> None:

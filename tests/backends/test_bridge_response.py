@@ -15,7 +15,7 @@ from flask import Flask, Response, send_file, stream_with_context
 
 from gateway.backends.bridge import WsgiBridge
 from gateway.backends.turnstile import Turnstile
-from gateway.errors import BackendTorn
+from gateway.errors import BackendMalformed, BackendTorn
 from tests.backends.conformance import (
     Environ,
     ask,
@@ -439,6 +439,10 @@ UNSENDABLE = {
     "a body and no head": never_starts,
     "nothing at all": never_starts_nor_yields,
     "None": returns_none,
+    "name of bytes": plain(headers=[(b"X-Bytes", "a")]),
+    "value of bytes": plain(headers=[("X-Bytes", b"a")]),
+}
+MALFORMED = {
     "status without a number": plain(status="abc"),
     "status of two digits": plain(status="20 Short"),
     "status with a line end": plain(status="200 Split\r\nX-Evil: 1"),
@@ -450,9 +454,8 @@ UNSENDABLE = {
     "name with a space": plain(headers=[("X Evil", "a")]),
     "name with a colon": plain(headers=[("X-Evil:", "a")]),
     "empty name": plain(headers=[("", "a")]),
-    "name of bytes": plain(headers=[(b"X-Bytes", "a")]),
-    "value of bytes": plain(headers=[("X-Bytes", b"a")]),
     "length that is no number": plain(headers=[("Content-Length", "ten")]),
+    "two lengths": plain(headers=[("Content-Length", "1"), ("Content-Length", "2")]),
 }
 
 
@@ -462,6 +465,19 @@ async def test_what_an_app_may_not_send_becomes_a_500(app: Any, caplog: pytest.L
     await WsgiBridge(app)(call.scope, call.receive, call.send)
     assert call.status == 500
     assert call.is_complete
+    assert isinstance(call.scope["gateway.exception"], Exception)
+    assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize("app", MALFORMED.values(), ids=MALFORMED)
+async def test_a_head_that_would_break_the_message_apart_is_the_gateways_502(
+    app: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    call = call_of()
+    with pytest.raises(BackendMalformed) as failed:
+        await WsgiBridge(app)(call.scope, call.receive, call.send)
+    assert failed.value.status == 502
+    assert call.sent == []
     assert isinstance(call.scope["gateway.exception"], Exception)
     assert len(caplog.records) == 1
 
