@@ -25,6 +25,7 @@ VERBS = {
     "check": "Hold the table against both apps and report every problem.",
     "promote": "Move a route one stage forward, in routing.yaml.",
     "rollback": "Move a route back to where legacy answers, in routing.yaml.",
+    "compare": "Send the same requests to both apps, and fail where a client would notice.",
     "schema": "Print the JSON Schema of routing.yaml.",
 }
 SERVING_VERBS = ("serve", "dev")

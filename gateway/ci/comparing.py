@@ -1,0 +1,205 @@
+"""Put a run together: state, sides, scenarios, verdict. The one place where this package's parts meet."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import tempfile
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gateway.ci.databases import open_original
+from gateway.ci.results import RuleReport, Run
+from gateway.ci.running import Gathered, Settings, run_scenarios
+from gateway.ci.sides import OwnSide, RemoteSide, SideOptions
+from gateway.compare.redaction import Redactor
+from gateway.errors import GatewayError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from gateway.ci.corpus import Corpus, Scenario
+    from gateway.ci.results import Selection
+    from gateway.ci.running import Pair
+    from gateway.ci.sides import Side
+    from gateway.table.route import Snapshot
+
+
+class UsageError(GatewayError):
+    """Report options that do not go together; nothing was compared."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Say how to compare. ``against`` are the base URLs of two running servers, or None for own ones.
+
+    ``database_env`` names the variable that holds the database's URL; ``has_database`` False says that the
+    apps keep no state worth a copy.
+    """
+
+    config: Path
+    database_env: str | None = None
+    has_database: bool = True
+    against: tuple[str, str] | None = None
+    jobs: int = 1
+    is_strict: bool = False
+    frozen: str = ""
+    timeout_s: float = 60.0
+    base_url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Ears:
+    """Hear how a run goes on: ``scenario_done`` after each scenario."""
+
+    scenario_done: Callable[[Scenario], None] = lambda scenario: None
+
+
+def compare_corpus(
+    snapshot: Snapshot,
+    corpus: Corpus,
+    selection: Selection,
+    options: Options,
+    *,
+    environ: Mapping[str, str] | None = None,
+    ears: Ears | None = None,
+) -> Run:
+    """Run the corpus on both sides and return what was found; Ctrl-C returns what was found until then.
+
+    Raises :class:`UsageError`, :class:`~gateway.ci.databases.StateError` or
+    :class:`~gateway.ci.servers.SideError` when it cannot begin or go on.
+    """
+    ears = ears or Ears()
+    environ = dict(os.environ if environ is None else environ)
+    _refuse_shared_writes(snapshot, corpus, options)
+    began = time.monotonic()
+    against = options.against
+    settings = Settings(
+        snapshot=snapshot,
+        selection=selection,
+        today=datetime.now(UTC).date(),
+        redactor=Redactor(secrets.token_bytes(16), snapshot.spec.compare.redact),
+        environ=environ,
+        base_url=options.base_url or (against[0].rstrip("/") if against else "http://localhost:8000"),
+        base_urls=against or ("", ""),
+        timeout_s=options.timeout_s,
+        is_remote=against is not None,
+    )
+    gathered = Gathered(settings)
+    is_interrupted = False
+    with ExitStack() as stack:
+        make_pair = _remote_pairs(against) if against else _own_pairs(snapshot, options, environ, stack)
+        jobs = max(1, min(options.jobs, len(corpus.scenarios)))
+        try:
+            run_scenarios(corpus.scenarios, make_pair, gathered, jobs=jobs, told=ears.scenario_done)
+        except KeyboardInterrupt:
+            is_interrupted = True
+    notes = [*corpus.notes, *(_skipped_tables(gathered))]
+    return Run(
+        selection=selection,
+        rows=tuple(row for row in gathered.rows.values() if row.is_selected or row.requests),
+        exchanges=tuple(gathered.exchanges),
+        findings=tuple(gathered.findings),
+        rules=tuple(_rule_reports(gathered)),
+        correlations=tuple(gathered.correlations),
+        notes=tuple(notes),
+        sides=("control", "candidate") if against else ("legacy", "new"),
+        table=snapshot.spec.source,
+        scenario_count=len(corpus.scenarios),
+        scenarios_done=gathered.scenarios_done,
+        elapsed_s=time.monotonic() - began,
+        is_strict=options.is_strict,
+        is_interrupted=is_interrupted,
+    )
+
+
+def _refuse_shared_writes(snapshot: Snapshot, corpus: Corpus, options: Options) -> None:
+    """Refuse to send writes to a state that nobody copied, unless that was asked for."""
+    if options.against or options.database_env or not options.has_database:
+        return
+    writes = [
+        request for scenario in corpus.scenarios for request in scenario.requests if not request.is_safe
+    ]
+    if writes:
+        first = writes[0]
+        raise UsageError(
+            f"the corpora hold {len(writes)} requests that may write (the first: {first.method} {first.target}, "
+            f"{first.source}); name the variable of the database to be copied, --database-env DATABASE_URL, or "
+            "say that there is none, --no-database"
+        )
+
+
+def _remote_pairs(against: tuple[str, str]) -> Callable[[int], Pair]:
+    def make(number: int) -> tuple[Side, Side]:
+        return RemoteSide(against[0]), RemoteSide(against[1])
+
+    return make
+
+
+def _own_pairs(
+    snapshot: Snapshot, options: Options, environ: dict[str, str], stack: ExitStack
+) -> Callable[[int], Pair]:
+    folder = Path(tempfile.mkdtemp(prefix="gateway-compare-"))
+    stack.callback(shutil.rmtree, folder, ignore_errors=True)
+    database = None
+    if options.database_env:
+        url = environ.get(options.database_env, "")
+        if not url:
+            raise UsageError(
+                f"--database-env {options.database_env}: the environment has no {options.database_env}"
+            )
+        original = open_original(url, options.database_env, folder)
+        stack.callback(original.close)
+        database = (options.database_env, original)
+    for backend in (snapshot.spec.legacy, snapshot.spec.new):
+        if backend.kind == "url" and database is not None:
+            raise UsageError(
+                f"backends.{backend.name} is a url: it runs elsewhere and cannot be given a copy of the database; "
+                "compare running servers with --against URL URL, or leave --database-env out"
+            )
+    side_options = SideOptions(
+        config=options.config.absolute(),
+        folder=folder,
+        database=database,
+        frozen=options.frozen,
+        environ=environ,
+    )
+
+    def side(label: str, backend: str, number: int) -> Side:
+        spec = snapshot.spec.legacy if backend == "legacy" else snapshot.spec.new
+        if spec.kind == "url":
+            return RemoteSide(spec.target)
+        return OwnSide(f"{label}{number}", backend, side_options)
+
+    def make(number: int) -> tuple[Side, Side]:
+        return side("control", "legacy", number), side("candidate", "new", number)
+
+    return make
+
+
+def _skipped_tables(gathered: Gathered) -> Iterator[str]:
+    for name in sorted(gathered.skipped_tables):
+        yield f"table {name} has too many rows to be compared"
+
+
+def _rule_reports(gathered: Gathered) -> Iterator[RuleReport]:
+    """Yield what became of every rule of the selected rows that were exercised, and of all that expired."""
+    for row in gathered.rows.values():
+        if not row.is_selected:
+            continue
+        rules = gathered.terms_of(row.route).rules
+        for rule in rules.expired:
+            yield RuleReport(row.key, rule, "expired", detail=f"its until is {rule.until}")
+        for rule, why in rules.broken:
+            yield RuleReport(row.key, rule, "broken", detail=why)
+        if not row.is_exercised:
+            continue
+        for ready in rules.rules:
+            line = ready.rule.line
+            state = "used" if row.rule_places[line] else "dead"
+            yield RuleReport(row.key, ready.rule, state, row.rule_waived[line])

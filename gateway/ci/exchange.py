@@ -1,0 +1,105 @@
+"""Send one request to one server over a socket of its own, and observe the answer as a client sees it.
+
+Nothing is followed, decoded or remembered. The standard library's client is used: it keeps repeated headers
+and their order, and adds nothing that it was not told to.
+"""
+
+from __future__ import annotations
+
+import http.client
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from gateway.compare.observation import Body, Observation, Raised
+
+if TYPE_CHECKING:
+    from gateway.ci.corpus import CorpusRequest
+
+_CHUNK_BYTES = 65_536
+_MADE_HERE = frozenset({"host", "content-length", "transfer-encoding", "connection"})
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """Be a request as it goes out: ``target`` in origin form, headers without those that framing makes."""
+
+    method: str
+    target: str
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes = b""
+    host: str = ""
+
+    @classmethod
+    def of(cls, request: CorpusRequest) -> Sent:
+        """Return a corpus's request, ready to be filled in."""
+        kept = tuple((name, value) for name, value in request.headers if name.lower() not in _MADE_HERE)
+        return cls(request.method, request.target, kept, request.body, request.header("host"))
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Be where a side listens. ``is_own`` False: it is somebody else's server, with its own ``Host``."""
+
+    url: str
+    is_own: bool = True
+
+
+def send(
+    address: Address, sent: Sent, *, cap_bytes: int, timeout_s: float, extra: tuple[tuple[str, str], ...] = ()
+) -> Observation:
+    """Return what ``address`` answers. A failure to answer is an observation, too (``raised``)."""
+    parts = urlsplit(address.url)
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    connection = kind(parts.hostname or "", parts.port, timeout=timeout_s)
+    host = (sent.host or "localhost") if address.is_own else parts.netloc
+    began = time.perf_counter()
+    first_byte_s: float | None = None
+    try:
+        connection.putrequest(
+            sent.method, parts.path.rstrip("/") + sent.target, skip_host=True, skip_accept_encoding=True
+        )
+        connection.putheader("Host", host)
+        for name, value in (*sent.headers, *extra):
+            connection.putheader(name, value.encode("utf-8", "surrogateescape"))
+        if sent.body or sent.method in ("POST", "PUT", "PATCH"):
+            connection.putheader("Content-Length", str(len(sent.body)))
+        connection.endheaders(sent.body or None)
+        response = connection.getresponse()
+        first_byte_s = time.perf_counter() - began
+        headers = tuple(
+            (name.encode("latin-1", "replace"), value.encode("latin-1", "replace"))
+            for name, value in response.getheaders()
+        )
+        body, problem = _read(response, began + timeout_s)
+        return Observation(
+            response.status,
+            headers,
+            Body.of(body, cap_bytes=cap_bytes),
+            problem,
+            first_byte_s,
+            time.perf_counter() - began,
+        )
+    except (OSError, http.client.HTTPException, ValueError) as exc:
+        raised = Raised(f"{type(exc).__module__}.{type(exc).__qualname__}", str(exc) or "no answer")
+        return Observation(0, raised=raised, first_byte_s=first_byte_s, end_s=time.perf_counter() - began)
+    finally:
+        connection.close()
+
+
+def _read(response: http.client.HTTPResponse, deadline: float) -> tuple[bytes, Raised | None]:
+    pieces: list[bytes] = []
+    try:
+        while chunk := response.read1(_CHUNK_BYTES):
+            pieces.append(chunk)
+            if time.perf_counter() > deadline:
+                return b"".join(pieces), Raised("timeout", "the answer did not end in time")
+    except http.client.IncompleteRead as exc:
+        pieces.append(exc.partial)
+        return b"".join(pieces), Raised("torn", "the answer ended early")
+    except (OSError, http.client.HTTPException) as exc:
+        return b"".join(pieces), Raised("torn", f"the answer ended early: {exc}")
+    if response.length:
+        return b"".join(pieces), Raised("torn", f"the answer ended {response.length} bytes early")
+    return b"".join(pieces), None

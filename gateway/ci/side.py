@@ -1,0 +1,272 @@
+"""Be the server process of one side: one implementation, alone, on the state that its environment names.
+
+Started by :mod:`gateway.ci.servers`, which owns the socket. What is said on the report descriptor is one JSON
+object a line: ``ready``, ``failed``, ``raised``. The end of standard input is the order to go, so that nothing
+is left behind when whoever compares has died.
+
+An answer's last piece is held back until the app has returned, background tasks included: when the answer is
+whole, everything that the request wrote has been written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gateway.errors import BackendError, GatewayError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.backends.base import Backend, Message, Receive, Scope, Send
+    from gateway.table.spec import BackendSpec
+
+NUMBER_HEADER = b"x-gateway-compare-number"
+HELD_AT_MOST_S = 10.0
+START_FAILED = 3
+STOP_GRACE_S = 1.0
+
+
+class Voice:
+    """Tell the parent what happened, a JSON object a line."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._file = os.fdopen(descriptor, "wb", buffering=0)
+        self._lock = threading.Lock()
+
+    def say(self, event: str, **facts: Any) -> None:
+        """Send one report; a parent that is gone hears nothing."""
+        with self._lock, contextlib.suppress(OSError):
+            self._file.write(json.dumps({"event": event, **facts}).encode() + b"\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve one backend of a table until told to go."""
+    parser = argparse.ArgumentParser(prog="gateway.ci.side", description=__doc__)
+    parser.add_argument("--config", required=True)
+    parser.add_argument("--backend", choices=["legacy", "new"], required=True)
+    parser.add_argument("--listener", type=int, required=True)
+    parser.add_argument("--report", type=int, required=True)
+    parser.add_argument("--freeze", default="")
+    options = parser.parse_args(arguments)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to hear
+    voice = Voice(options.report)
+    listener = socket.socket(fileno=options.listener)
+    listener.set_inheritable(False)
+    if options.freeze:
+        from gateway.ci.freezing import freeze
+
+        freeze(options.freeze)
+    try:
+        app = SideApp(_backend(Path(options.config), options.backend), voice)
+        _serve(app, listener)
+    except BackendError as exc:
+        voice.say("failed", text=exc.detail)
+        return START_FAILED
+    except GatewayError as exc:
+        voice.say("failed", text=str(exc))
+        return START_FAILED
+    except Exception as exc:
+        traceback.print_exc()
+        voice.say("failed", text=f"{type(exc).__name__}: {exc}")
+        return START_FAILED
+    return START_FAILED if not app.has_started else 0
+
+
+def _backend(config: Path, name: str) -> Backend:
+    from gateway.table.read import read_table
+
+    spec = read_table(config, environ=os.environ).spec
+    if spec is None:
+        raise GatewayError(f"{config} cannot be read")
+    return _make(spec.legacy if name == "legacy" else spec.new, config.parent)
+
+
+def _make(spec: BackendSpec, folder: Path) -> Backend:
+    from gateway.backends.importing import import_app
+
+    if spec.kind == "command":
+        from gateway.backends.process import ManagedProcess
+
+        return ManagedProcess(
+            spec.argv,
+            pool=spec.pool,
+            connect_timeout_s=spec.connect_timeout_s,
+            root_path=spec.root_path,
+            name=spec.name,
+            cwd=folder,
+        )
+    app: Any = import_app(spec.target, spec.name)
+    if spec.kind == "asgi":
+        from gateway.backends.asgi import AsgiBackend
+
+        return AsgiBackend(app, root_path=spec.root_path, name=spec.name)
+    from gateway.backends.a2wsgi_bridge import A2wsgiBridge
+    from gateway.backends.bridge import WsgiBridge
+
+    bridge = WsgiBridge if spec.bridge == "gateway" else A2wsgiBridge
+    return bridge(app, threads=spec.threads, queue=spec.queue, root_path=spec.root_path, name=spec.name)
+
+
+def _serve(app: SideApp, listener: socket.socket) -> None:
+    import uvicorn
+
+    config = uvicorn.Config(
+        app,
+        lifespan="on",
+        proxy_headers=False,
+        server_header=False,
+        log_level="warning",
+        timeout_graceful_shutdown=2,
+    )
+    server = uvicorn.Server(config)
+
+    def wait_for_order() -> None:
+        while sys.stdin.buffer.read(4096):
+            pass
+        server.should_exit = True
+        # What does not end by itself (a thread in a view) must not outlive the comparison.
+        timer = threading.Timer(5.0, os._exit, args=(0,))
+        timer.daemon = True
+        timer.start()
+
+    threading.Thread(target=wait_for_order, daemon=True).start()
+    server.run(sockets=[listener])
+
+
+class SideApp:
+    """Be an ASGI application that runs one backend with its life, and reports what it raised."""
+
+    def __init__(self, backend: Backend, voice: Voice) -> None:
+        self._backend = backend
+        self._voice = voice
+        self.has_started = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or run the backend's life."""
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+        elif scope["type"] == "http":
+            await self._answer(scope, receive, send)
+        else:
+            await self._backend(scope, receive, send)
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        await receive()
+        try:
+            await self._backend.start()
+        except BaseException as exc:
+            text = exc.detail if isinstance(exc, BackendError) else f"{type(exc).__name__}: {exc}"
+            traceback.print_exc()
+            self._voice.say("failed", text=text)
+            await send({"type": "lifespan.startup.failed", "message": text})
+            return
+        self.has_started = True
+        self._voice.say("ready")
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        with contextlib.suppress(Exception):  # the comparison is over; how the app ends is not compared
+            await self._backend.stop(STOP_GRACE_S)
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        number = next((value for name, value in scope["headers"] if name == NUMBER_HEADER), b"")
+        scope["headers"] = [pair for pair in scope["headers"] if pair[0] != NUMBER_HEADER]
+        held = _Held(send)
+        try:
+            await self._backend(scope, held.receive(receive), held.send)
+        except BackendError as exc:
+            self._report(number, exc)
+            if held.has_started:
+                raise
+            await _refuse(send, exc)
+            return
+        except Exception as exc:
+            self._report(number, exc)
+            await held.release()
+            if not held.is_whole:
+                raise
+            return
+        raised = scope.get("gateway.exception")
+        if isinstance(raised, BaseException):
+            self._report(number, raised)
+        await held.release()
+
+    def _report(self, number: bytes, exc: BaseException) -> None:
+        text = "".join(traceback.format_exception(exc))
+        if not isinstance(exc, BackendError):
+            print(text, file=sys.stderr, flush=True)  # noqa: T201 - the log that is shown when a side fails
+        self._voice.say(
+            "raised",
+            number=number.decode("latin-1"),
+            type=f"{type(exc).__module__}.{type(exc).__qualname__}",
+            message=str(exc)[:2000],
+            traceback=text[-8000:],
+        )
+
+
+class _Held:
+    """Send every message one step late, and the last when the app has returned (or took too long)."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._waiting: Message | None = None
+        self._timer: asyncio.Task[None] | None = None
+        self.has_started = False
+        self.is_whole = False
+
+    def receive(self, receive: Receive) -> Receive:
+        """Return a ``receive`` that tells the app that the client is gone once the answer is whole."""
+
+        async def call() -> Message:
+            return {"type": "http.disconnect"} if self.is_whole else await receive()
+
+        return call
+
+    async def send(self, message: Message) -> None:
+        """Take one message from the app."""
+        self.has_started = True
+        if self._waiting is not None:
+            waiting, self._waiting = self._waiting, None
+            await self._send(waiting)
+        if message["type"] == "http.response.body" and not self.is_whole:
+            self._waiting = message
+            if not message.get("more_body"):
+                self.is_whole = True
+                self._timer = asyncio.create_task(self._release_late())
+        else:
+            await self._send(message)
+
+    async def _release_late(self) -> None:
+        await asyncio.sleep(HELD_AT_MOST_S)
+        self._timer = None
+        await self.release()
+
+    async def release(self) -> None:
+        """Send what is held back."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._waiting is not None:
+            waiting, self._waiting = self._waiting, None
+            await self._send(waiting)
+
+
+async def _refuse(send: Send, exc: BackendError) -> None:
+    await send(
+        {"type": "http.response.start", "status": exc.status, "headers": [(b"content-type", b"text/plain")]}
+    )
+    await send({"type": "http.response.body", "body": exc.detail.encode()})
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,151 @@
+"""``gateway compare``: send the same requests to both apps, and fail where a client would notice."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gateway.cli.loaded import NOT_STARTED, WRONG_USAGE, load_valid, refuse
+from gateway.cli.options import DEFAULT_CONFIG, ConfigOption
+from gateway.cli.output import err, out
+
+if TYPE_CHECKING:
+    from gateway.ci.results import Selection
+    from gateway.table.route import Snapshot
+
+
+def run(
+    corpora: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="CORPUS...", help=".http, .har, .jsonl or access .log files, or folders of them."
+        ),
+    ] = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+    database_env: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="The variable that holds the database's URL: each side gets a copy."
+        ),
+    ] = None,
+    no_database: Annotated[
+        bool, typer.Option("--no-database", help="The apps keep no database: send writes as they are.")
+    ] = False,
+    against: Annotated[
+        tuple[str, str] | None,
+        typer.Option(metavar="CONTROL CANDIDATE", help="Compare two running servers instead, by their URLs."),
+    ] = None,
+    all_rows: Annotated[
+        bool, typer.Option("--all", help="Judge every row that both apps can answer.")
+    ] = False,
+    changed_since: Annotated[
+        str | None,
+        typer.Option(metavar="REV", help="Judge the rows that changed in the table since a git revision."),
+    ] = None,
+    route: Annotated[
+        list[str] | None, typer.Option("--route", metavar="ROUTE", help="Judge this row; may be repeated.")
+    ] = None,
+    jobs: Annotated[
+        int, typer.Option(min=1, max=64, help="Scenarios at a time, each with its own copies.")
+    ] = 1,
+    timeout: Annotated[
+        float, typer.Option(min=0.1, metavar="SECONDS", help="How long one answer may take.")
+    ] = 60.0,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Fail on rules that matched nothing, too.")
+    ] = False,
+    report: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--report", metavar="KIND=FILE", help="json=, junit=, markdown=, html= a file; or github."
+        ),
+    ] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", help="List every value that was sent back.")] = False,
+) -> int:
+    """Run corpora on both sides; return 0 when they are the same, 1 when not, 2 when nothing was compared."""
+    from gateway.ci.comparing import Options, UsageError, compare_corpus
+    from gateway.ci.corpus import CorpusError, read_corpora
+    from gateway.ci.databases import StateError
+    from gateway.ci.reports import parse_reports, write_reports
+    from gateway.ci.selecting import SelectionError
+    from gateway.ci.servers import SideError
+    from gateway.ci.terminal import terminal_lines
+    from gateway.cli.progress import Progress
+
+    try:
+        wanted = parse_reports(report or ())
+        _check_usage(corpora, against, database_env, jobs, no_database=no_database)
+        _, snapshot = load_valid(config)
+        selection = _select(snapshot, config, changed_since, route or [], is_all=all_rows)
+        corpus = read_corpora(corpora or [])
+        options = Options(
+            config=config,
+            database_env=database_env,
+            has_database=not no_database,
+            against=against,
+            jobs=jobs,
+            is_strict=strict,
+            timeout_s=timeout,
+        )
+        with Progress(len(corpus.scenarios)) as progress:
+            found = compare_corpus(snapshot, corpus, selection, options, ears=progress.ears)
+    except (UsageError, CorpusError, SelectionError, StateError) as exc:
+        refuse(str(exc), WRONG_USAGE)
+    except SideError as exc:
+        err("gateway: ", str(exc))
+        return NOT_STARTED
+    for line in terminal_lines(found, is_verbose=verbose):
+        out(*line)
+    write_reports(found, wanted)
+    return int(found.verdict)
+
+
+def _check_usage(
+    corpora: list[Path] | None,
+    against: tuple[str, str] | None,
+    database_env: str | None,
+    jobs: int,
+    *,
+    no_database: bool,
+) -> None:
+    from gateway.ci.comparing import UsageError
+
+    if not corpora:
+        raise UsageError("nothing to compare: name corpora, such as `gateway compare corpora/*.http`")
+    if against and database_env:
+        raise UsageError(
+            "--against compares running servers on their own state; --database-env has no meaning there"
+        )
+    if against and jobs > 1:
+        raise UsageError("--jobs needs copies of the state, which --against does not make")
+    if database_env and no_database:
+        raise UsageError("--database-env and --no-database contradict each other")
+    for url in against or ():
+        if not url.startswith(("http://", "https://")):
+            raise UsageError(f"--against {url}: that is no http(s) URL")
+
+
+def _select(
+    snapshot: "Snapshot", config: Path, changed_since: str | None, routes: list[str], *, is_all: bool
+) -> "Selection":
+    from gateway.ci.comparing import UsageError
+    from gateway.ci.selecting import select_all, select_by_stage, select_changed, select_rows
+    from gateway.cli.target import find_target, suggest
+
+    if sum((is_all, changed_since is not None, bool(routes))) > 1:
+        raise UsageError("--all, --changed-since and --route each choose the rows; give one of them")
+    if is_all:
+        return select_all(snapshot)
+    if changed_since is not None:
+        return select_changed(snapshot, config.absolute(), changed_since)
+    if not routes:
+        return select_by_stage(snapshot)
+    specs = [each.spec for each in snapshot.routes]
+    keys = []
+    for text in routes:
+        target = find_target(text, specs)
+        if target is None:
+            hint = suggest(text, specs) or "`gateway routes` lists them all"
+            raise UsageError(f"no row is called {text!r}; {hint}")
+        keys.append(target.spec.key)
+    return select_rows(snapshot, keys)
