@@ -46,12 +46,14 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from gateway.backends.base import Backend, Receive, Scope, Send
+    from gateway.compare.signature import Finding
     from gateway.table.route import Route, Snapshot
     from gateway.table.spec import BackendSpec
 
 log = logging.getLogger("gateway")
 
 STOP_GRACE_S = 5.0
+SHOWN_FINDINGS = 50
 
 
 class Gateway(FastAPI):
@@ -180,6 +182,7 @@ class Gateway(FastAPI):
             "in_flight": self.front.in_flight,
             "shadow_dropped": self.ledger.dropped(),
             "shadow_stopped": self.ledger.stopped(),
+            "differences": [_report_finding(finding) for finding in self.ledger.findings()[:SHOWN_FINDINGS]],
             "backends": {"legacy": _describe(self._spec.legacy), "new": _describe(self._spec.new)},
         }
 
@@ -209,10 +212,10 @@ class Gateway(FastAPI):
             "is_listed": route.is_listed,
             "legacy_view": route.legacy_rules[0].view if route.legacy_rules else "",
             "new_view": _place_of_new(route),
-            "counts": tally.by_backend(),
+            "counts": tally.by_backend()
+            | {f"compared.{outcome}": n for outcome, n in self.ledger.outcomes(route.key).items()},
             "failures": dict(tally.failures),
             "fallbacks": tally.fallbacks,
-            "comparisons": self.ledger.outcomes(route.key),
         }
 
     def _make_generation(self, snapshot: Snapshot) -> Generation:
@@ -283,6 +286,24 @@ def _make_backend(spec: BackendSpec, app: Any, folder: Path) -> Backend:
 def _place_of_new(route: Route) -> str:
     endpoint = getattr(route.new_route.route, "endpoint", None) if route.new_route is not None else None
     return place_of(endpoint) if endpoint is not None else ""
+
+
+def _report_finding(finding: Finding) -> dict[str, Any]:
+    difference = finding.difference
+    return {
+        "route": finding.signature.route,
+        "kind": finding.signature.kind.value,
+        "place": finding.signature.place,
+        "count": finding.count,
+        "waived": finding.waived,
+        "is_advisory": difference.is_advisory,
+        "first": finding.first_s,
+        "last": finding.last_s,
+        "message": difference.message,
+        "control": difference.control,
+        "candidate": difference.candidate,
+        "curl": finding.examples[0].curl if finding.examples else "",
+    }
 
 
 def _describe(spec: BackendSpec) -> str:

@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RouteReport:
-    """Be one route as a worker serves it; ``counts`` are answers by ``legacy``, ``new`` and ``gateway``.
+    """Be one route as a worker serves it.
 
+    ``counts`` are answers by ``legacy``, ``new`` and ``gateway``, and comparisons by outcome
+    (``compared.matched``, ``compared.waived``, ``compared.mismatched``, ``compared.truncated``).
     ``weight`` and ``sample`` are as the worker words them (``5%``); views are ``file:line``.
     """
 
@@ -41,7 +43,9 @@ class Report:
     """Be the state of one worker, or of all of them together.
 
     ``generation`` and ``digest`` name the table in force; ``is_valid`` is False while the file on disk is
-    refused (``problems`` says why) and the last good table serves.
+    refused (``problems`` says why) and the last good table serves. ``shadow_dropped`` counts comparisons
+    that did not come about, by reason; ``shadow_stopped`` names the rows whose second call tried to write,
+    with the statement; ``differences`` are the findings, most frequent first.
     """
 
     generation: int = 0
@@ -53,6 +57,9 @@ class Report:
     routes: tuple[RouteReport, ...] = ()
     threads: Mapping[str, Any] = field(default_factory=dict)
     backends: Mapping[str, str] = field(default_factory=dict)
+    shadow_dropped: Mapping[str, int] = field(default_factory=dict)
+    shadow_stopped: Mapping[str, str] = field(default_factory=dict)
+    differences: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +109,9 @@ def parse_report(data: Mapping[str, Any]) -> Report:
         routes=tuple(_parse_route(route) for route in data.get("routes", ())),
         threads=dict(data.get("threads") or {}),
         backends={str(name): str(value) for name, value in (data.get("backends") or {}).items()},
+        shadow_dropped=dict(data.get("shadow_dropped") or {}),
+        shadow_stopped=dict(data.get("shadow_stopped") or {}),
+        differences=tuple(data.get("differences") or ()),
     )
 
 
@@ -143,7 +153,32 @@ def merge_reports(reports: Iterable[Report]) -> Report:
         reasons=tuple(dict.fromkeys(reason for report in reports for reason in report.reasons)),
         routes=tuple(replace(route, counts=dict(totals[route.id])) for route in newest.routes),
         threads=dict(threads),
+        shadow_dropped=_summed(report.shadow_dropped for report in reports),
+        shadow_stopped={row: why for report in reports for row, why in report.shadow_stopped.items()},
+        differences=_merge_differences(reports),
     )
+
+
+def _summed(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for each in counts:
+        total.update(each)
+    return dict(total)
+
+
+def _merge_differences(reports: Iterable[Report]) -> tuple[Mapping[str, Any], ...]:
+    """Add up the findings of one signature (route, kind, place), most frequent first."""
+    merged: dict[tuple[str, str, str], dict[str, Any]] = {}
+    for report in reports:
+        for finding in report.differences:
+            known = merged.setdefault(
+                (finding["route"], finding["kind"], finding["place"]), {**finding, "count": 0, "waived": 0}
+            )
+            known["count"] += finding["count"]
+            known["waived"] += finding["waived"]
+            known["first"] = min(known["first"], finding["first"])
+            known["last"] = max(known["last"], finding["last"])
+    return tuple(sorted(merged.values(), key=lambda finding: -finding["count"]))
 
 
 class ReportSender:

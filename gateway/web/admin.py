@@ -78,6 +78,16 @@ def create_admin(
                 return JSONResponse(_route(route))
         raise HTTPException(404, f"no route has the id {wanted}; /api/routes lists them all")
 
+    async def list_differences(_: Request) -> Response:
+        report = provider().report
+        return JSONResponse(
+            {
+                "differences": list(report.differences),
+                "dropped": dict(report.shadow_dropped),
+                "stopped": dict(report.shadow_stopped),
+            }
+        )
+
     async def show_status(_: Request) -> Response:
         return JSONResponse(_status(provider()))
 
@@ -97,6 +107,7 @@ def create_admin(
             Route("/", page),
             Route("/api/routes", list_routes),
             Route("/api/routes/{id}", show_route),
+            Route("/api/differences", list_differences),
             Route("/api/status", show_status),
             Route("/static/{name}", show_static),
         ],

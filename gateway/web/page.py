@@ -11,6 +11,9 @@ from html import escape
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
     from gateway.reports import Overview, RouteReport
 
 STAGES = ("legacy", "shadow", "canary", "new", "retired")
@@ -25,6 +28,7 @@ def render_page(overview: Overview) -> str:
             _alerts(overview),
             _progress([route.stage for route in report.routes]),
             _routes(report.routes, overview.folder),
+            _differences(report.differences),
             _workers(overview),
         )
     )
@@ -59,6 +63,12 @@ def _alerts(overview: Overview) -> str:
         )
     if not report.is_ready:
         alerts.append(_alert("Not ready", report.reasons, "error"))
+    if report.shadow_stopped:
+        lines = tuple(f"{row}: its second call tried {sql}" for row, sql in report.shadow_stopped.items())
+        alerts.append(_alert("Not compared any more, for a second call tried to write", lines, "error"))
+    if report.shadow_dropped:
+        lines = tuple(f"{count:,} × {reason}" for reason, count in report.shadow_dropped.items())
+        alerts.append(_alert("Comparisons that did not come about", lines, "notice"))
     if not overview.is_uniform:
         alerts.append(_alert("The workers are moving to another generation", (), "notice"))
     return "".join(alerts)
@@ -105,7 +115,7 @@ def _routes(routes: tuple[RouteReport, ...], folder: str) -> str:
 def _row(route: RouteReport, folder: str) -> str:
     methods, _, path = route.key.partition(" ")
     share = f" {escape(str(route.weight))}" if route.weight else ""
-    compared = f"<small>{escape(str(route.sample))} compared</small>"
+    compared = f"<small>{escape(str(route.sample))} compared{_outcome(route)}</small>"
     implicit = "" if route.is_listed else '<small title="not listed in the table">implicit</small>'
     counts = "".join(
         f'<td class="number{"" if route.counts.get(name) else " zero"}">{route.counts.get(name, 0):,}</td>'
@@ -123,6 +133,40 @@ def _row(route: RouteReport, folder: str) -> str:
         f"{compared if route.sample else ''}{implicit}</td>"
         f'{counts}<td class="views">{views}</td><td>{escape(route.owner or "")}</td></tr>'
     )
+
+
+def _outcome(route: RouteReport) -> str:
+    """Word what the comparisons of a route came to."""
+    outcomes = {name.partition(".")[2]: n for name, n in route.counts.items() if name.startswith("compared.")}
+    if not outcomes:
+        return ""
+    total, differ = sum(outcomes.values()), outcomes.get("mismatched", 0)
+    return f": {differ:,} of {total:,} differ"
+
+
+def _differences(findings: tuple[Mapping[str, Any], ...]) -> str:
+    """List what differs between the two sides; what is waived or advisory stands in the JSON alone."""
+    failing = [each for each in findings if each["count"] > each["waived"] and not each["is_advisory"]]
+    if not failing:
+        return ""
+    rows = "".join(
+        f'<tr><td class="number">{each["count"] - each["waived"]:,}</td>'
+        f"<td><code>{escape(str(each['route']))}</code></td><td>{escape(str(each['kind']))}</td>"
+        f"<td><code>{escape(str(each['place']))}</code></td>"
+        f"<td><code>{escape(_value(each['control']))}</code></td>"
+        f"<td><code>{escape(_value(each['candidate']))}</code></td>"
+        f"<td>{escape(str(each['message']))}</td></tr>"
+        for each in failing
+    )
+    return (
+        '<section class="differences"><h2>Differences</h2><div class="scroll"><table><thead><tr>'
+        '<th class="number">Times</th><th>Row</th><th>Kind</th><th>Place</th><th>Legacy</th><th>New</th>'
+        f"<th>What a client would notice</th></tr></thead><tbody>{rows}</tbody></table></div></section>"
+    )
+
+
+def _value(value: object) -> str:
+    return "nothing" if value is None else str(value)
 
 
 def _shown(view: str, folder: str) -> str:
