@@ -13,8 +13,9 @@ from gateway.compare.content import Content, content_of
 from gateway.compare.difference import Kind
 from gateway.compare.found import Found
 from gateway.compare.json_diff import JsonDiff
-from gateway.compare.json_text import ABSENT, name_count, repeated_names
+from gateway.compare.json_text import ABSENT
 from gateway.compare.rules import Marks
+from gateway.compare.spelling import first_reordered, has_same_numbers, spellings
 from gateway.compare.text import first_difference, hexadecimal
 
 if TYPE_CHECKING:
@@ -160,48 +161,18 @@ def json_differences(control: Content, candidate: Content, terms: BodyTerms) -> 
     try:
         marks = terms.rules.marks(control.value, candidate.value)
         diff = JsonDiff(terms.identity_keys, terms.base_urls, marks)
-        diff.values(control.value, candidate.value, (), ())
+        is_equal = not marks.has_maps and control.value == candidate.value
+        if is_equal and has_same_numbers(control.data, candidate.data):
+            diff.reordered = first_reordered(control.value, candidate.value)
+        else:
+            diff.values(control.value, candidate.value, (), ())
     except RecursionError:
         left, right = (each.data.decode("utf-8", "backslashreplace") for each in (control, candidate))
         found = (Found(Kind.TEXT, "body", left, right),) if left != right else ()
         return BodyResult(found, note="The bodies are nested too deeply to be compared as JSON.")
     if control.data != candidate.data:
-        diff.found.extend(_spellings(control.data, candidate.data, diff))
+        has_same_values = all(each.cause == "map" and each.control == each.candidate for each in diff.found)
+        diff.found.extend(
+            spellings(control.data, candidate.data, diff.reordered, has_same_values=has_same_values)
+        )
     return BodyResult(tuple(diff.found), marks)
-
-
-def _spellings(control: bytes, candidate: bytes, diff: JsonDiff) -> list[Found]:
-    """Say in which ways the same values are written in other bytes."""
-    found: list[Found] = []
-    left, right = control.strip(b" \t\r\n"), candidate.strip(b" \t\r\n")
-    if diff.reordered is not None:
-        found.append(_encoding(diff.reordered, "key_order"))
-    if (control[-1:] in b"\r\n") != (candidate[-1:] in b"\r\n") or (
-        left == right and control != candidate and not found
-    ):
-        found.append(_encoding((), "trailing_newline"))
-    has_same_values = all(each.cause == "map" and each.control == each.candidate for each in diff.found)
-    if has_same_values:
-        is_repeating = name_count(left) != name_count(right)
-        mine, theirs = (repeated_names(left), repeated_names(right)) if is_repeating else ((), ())
-        if mine != theirs:
-            return [
-                *found,
-                Found(Kind.JSON_ENCODING, (), ", ".join(mine), ", ".join(theirs), "repeated_names"),
-            ]
-        if not _is_permutation(left, right) or (not found and left != right):
-            found.append(_encoding((), "json_escapes"))
-    elif (rb"\u" in left) != (rb"\u" in right) and left.isascii() != right.isascii():
-        found.append(_encoding((), "json_escapes"))
-    return found
-
-
-def _encoding(location: tuple[str | int, ...], equivalence: str) -> Found:
-    return Found(Kind.JSON_ENCODING, location, cause=equivalence, equivalence=equivalence)
-
-
-def _is_permutation(control: bytes, candidate: bytes) -> bool:
-    """Tell whether one is the other in another order, as it is when nothing but keys moved."""
-    if len(control) != len(candidate):
-        return False
-    return control == candidate or all(control.count(each) == candidate.count(each) for each in range(256))

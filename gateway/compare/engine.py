@@ -8,7 +8,7 @@ equivalence or a rule marks a difference and never hides it.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gateway.compare.bodies import REDIRECTS, BodyResult, BodyTerms, body_differences
@@ -190,15 +190,17 @@ class _Judge:
             self.bound[here] = right
             self.taken[there] = left
             return None if left == right else (found, ready)
-        return replace(found, cause="map_conflict"), None
+        return found._replace(cause="map_conflict"), None
 
     def _keep(self, found: Found, waiver: Waiver | None) -> None:
         is_failing = waiver is None and found.kind is not Kind.LATENCY
         self.failing += is_failing
         self.accepted += waiver is not None
+        if self.room[is_failing] == 0:
+            self.omitted += 1
+            return
         place = (is_failing, found.kind, _folded(found.place))
-        same = self.at_place[place]
-        if same >= KEPT_PER_PLACE or self.room[is_failing] == 0:
+        if self.at_place[place] >= KEPT_PER_PLACE:
             self.omitted += 1
             return
         self.at_place[place] += 1
@@ -219,4 +221,4 @@ class _Judge:
 
 
 def _folded(place: str | Location) -> str | Location:
-    return place if isinstance(place, str) else tuple("*" if type(each) is int else each for each in place)
+    return place if isinstance(place, str) else tuple(["*" if type(each) is int else each for each in place])

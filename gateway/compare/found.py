@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.compare.json_text import ABSENT, Location, path_text
 
@@ -11,14 +10,13 @@ if TYPE_CHECKING:
     from gateway.compare.difference import Kind
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """Be one difference with its values as they are (:data:`ABSENT` for none).
 
     ``place`` is a location inside a JSON body (control's, or where it has none there the candidate's,
     whose own stands in ``other`` when it is another one), or a place as it is shown. ``cause`` selects
     the sentence for people, ``detail`` is what that sentence needs, ``equivalence`` the known equivalence
-    that may accept it.
+    that may accept it. (A named tuple: ten thousand of them are made at once.)
     """
 
     kind: Kind

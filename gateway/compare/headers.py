@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from gateway.compare.cookies import cookie_differences
 from gateway.compare.difference import Kind
 from gateway.compare.found import Found
-from gateway.compare.json_diff import without_base
 from gateway.compare.json_text import ABSENT
+from gateway.compare.likeness import without_base
 
 if TYPE_CHECKING:
     from gateway.compare.observation import Headers

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import date
 from typing import Literal
 
 Style = Literal["iso", "rfc822", "unix"]
@@ -91,11 +91,9 @@ def _iso(text: str) -> Instant | None:
     if match is None:
         return None
     year, month, day, hour, minute, second, fraction, zone = match.groups()
-    moment = datetime(
-        int(year), int(month), int(day), int(hour or 0), int(minute or 0), int(second or 0), tzinfo=UTC
-    )
+    moment = _unix(int(year), int(month), int(day), int(hour or 0), int(minute or 0), int(second or 0))
     return Instant(
-        _unix(moment, _offset(zone)),
+        moment - _offset(zone),
         int((fraction or "").ljust(9, "0")),
         "iso",
         zone is not None or hour is None,
@@ -108,15 +106,17 @@ def _rfc822(text: str) -> Instant | None:
         return None
     day, month, year, hour, minute, second, zone = match.groups()
     full = int(year) if len(year) == 4 else int(year) + (1900 if int(year) >= 70 else 2000)
-    moment = datetime(full, _MONTHS[month], int(day), int(hour), int(minute), int(second or 0), tzinfo=UTC)
-    return Instant(_unix(moment, _offset(zone)), 0, "rfc822")
+    moment = _unix(full, _MONTHS[month], int(day), int(hour), int(minute), int(second or 0))
+    return Instant(moment - _offset(zone), 0, "rfc822")
 
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_EPOCH_DAY = date(1970, 1, 1).toordinal()
 
 
-def _unix(moment: datetime, offset_s: int) -> int:
-    return (moment - _EPOCH) // timedelta(seconds=1) - offset_s
+def _unix(year: int, month: int, day: int, hour: int, minute: int, second: int) -> int:
+    if hour > 23 or minute > 59 or second > 60:
+        raise ValueError("no time of day")
+    return ((date(year, month, day).toordinal() - _EPOCH_DAY) * 24 + hour) * 3600 + minute * 60 + second
 
 
 def _offset(zone: str | None) -> int:

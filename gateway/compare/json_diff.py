@@ -6,11 +6,10 @@ aligned by :mod:`gateway.compare.alignment`, or by identity keys. RecursionError
 
 from __future__ import annotations
 
-import re
+import marshal
 import sys
 from collections import Counter
 from dataclasses import dataclass, field
-from decimal import Decimal
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -18,7 +17,8 @@ from gateway.compare.alignment import align
 from gateway.compare.difference import Kind
 from gateway.compare.found import Found
 from gateway.compare.instants import parse_instant
-from gateway.compare.json_text import ABSENT, Constant, Digits, Location, type_name
+from gateway.compare.json_text import ABSENT, Location, type_name
+from gateway.compare.likeness import BARE, is_same_number, leaf_token, packed, without_base
 from gateway.compare.rules import Marks
 
 if TYPE_CHECKING:
@@ -30,8 +30,6 @@ LISTED_ELEMENTS = 20
 _LEAF_TYPES = frozenset({str, int, float, bool, type(None)})
 _TELLING = frozenset("0123456789-MTWFS")
 """First characters of texts that may spell a number or, beginning with its weekday, a date."""
-
-_DECIMAL = re.compile(r"-?(0|[1-9]\d{0,40})(\.\d{1,40})?(?:[eE][+-]?\d{1,3})?\Z", re.ASCII)
 
 
 @dataclass(slots=True)
@@ -156,13 +154,27 @@ class JsonDiff:
         tail = 0
         while tail < min(n, m) - start and control[n - 1 - tail] == candidate[m - 1 - tail]:
             tail += 1
-        pairs = [(index, index) for index in range(start)]
+        pairs: list[tuple[int, int]] = []
+        if not self._is_alike(control[:start], candidate[:start]):
+            pairs.extend((index, index) for index in range(start))
         if start + tail < max(n, m):
             middle = self._middle(control, candidate, here, there, (start, n - tail, start, m - tail))
             pairs.extend(middle)
-        pairs.extend((n - tail + index, m - tail + index) for index in range(tail))
+        if not self._is_alike(control[n - tail :], candidate[m - tail :]):
+            pairs.extend((n - tail + index, m - tail + index) for index in range(tail))
         for left, right in pairs:
             self.values(control[left], candidate[right], (*here, left), (*there, right))
+
+    def _is_alike(self, control: list[object], candidate: list[object]) -> bool:
+        """Tell whether equal elements are also of equal types and key orders, so that none need be walked."""
+        if not control:
+            return True
+        if self.marks.has_maps:
+            return False
+        try:
+            return marshal.dumps(control, BARE) == marshal.dumps(candidate, BARE)
+        except ValueError:  # a number beyond what marshal knows, or too deep
+            return False
 
     def _middle(
         self,
@@ -180,8 +192,11 @@ class JsonDiff:
             left, right = self._identities(control, candidate, here, there, window)
         is_identified = left is not None and right is not None
         if left is None or right is None:
-            left = self._tokens(control, here, range(start, stop), is_control=True)
-            right = self._tokens(candidate, there, range(other, end), is_control=False)
+            exact = self._exact_tokens(control[start:stop], candidate[other:end])
+            left, right = exact or (
+                self._tokens(control, here, range(start, stop), is_control=True),
+                self._tokens(candidate, there, range(other, end), is_control=False),
+            )
         is_unordered = id(control) in self.marks.lists or id(candidate) in self.marks.lists
         is_moved = False
         if is_identified or is_unordered or Counter(left) == Counter(right):
@@ -248,6 +263,19 @@ class JsonDiff:
             return left, right
         return None, None
 
+    def _exact_tokens(
+        self, control: list[object], candidate: list[object]
+    ) -> tuple[Sequence[Hashable], Sequence[Hashable]] | None:
+        """Return tokens that are quickly made, where most elements have an exact partner by them."""
+        if self.marks.control or self.marks.candidate:
+            return None
+        try:
+            left, right = ([packed(each) for each in side] for side in (control, candidate))
+        except ValueError:
+            return None
+        is_enough = 10 * len(set(left) & set(right)) > 9 * min(len(set(left)), len(set(right)))
+        return (left, right) if is_enough else None
+
     def _tokens(
         self, elements: list[object], location: Location, window: range, *, is_control: bool
     ) -> Sequence[Hashable]:
@@ -273,49 +301,7 @@ class JsonDiff:
                 self._token(each, (*location, index), is_control=is_control)
                 for index, each in enumerate(value)
             )
-        return _leaf_token(value)
-
-
-def _leaf_token(value: object) -> Hashable:
-    if type(value) is str:
-        instant = parse_instant(value)
-        if instant is not None:
-            return ("instant", instant.seconds)
-        if len(value) < 40 and _DECIMAL.match(value):
-            return float(value)
-        return value
-    if type(value) is int or type(value) is float:
-        return value
-    return (type_name(value), str(value))
-
-
-def is_same_number(control: object, candidate: object) -> bool:
-    """Tell whether two spellings mean one number: 1, 1.0, "1.10" and 1.1, but not "007" and 7."""
-    if isinstance(control, int | float) and isinstance(candidate, int | float):
-        is_plain = not isinstance(control, bool) and not isinstance(candidate, bool)
-        return is_plain and control == candidate
-    left, right = _decimal(control), _decimal(candidate)
-    return left is not None and left == right
-
-
-def _decimal(value: object) -> Decimal | None:
-    if isinstance(value, Constant | Digits | bool):
-        return None
-    if isinstance(value, str):
-        return Decimal(value) if len(value) < 90 and _DECIMAL.match(value) else None
-    if isinstance(value, int):
-        return Decimal(value)
-    return Decimal(repr(value)) if isinstance(value, float) else None
-
-
-def without_base(text: str, base: str) -> str:
-    """Return ``text`` without the base URL ``base`` at its beginning: a path, at least ``/``."""
-    base = base.rstrip("/")
-    if base and text.startswith(base):
-        rest = text[len(base) :]
-        if not rest or rest[0] in "/?#":
-            return rest if rest.startswith("/") else "/" + rest
-    return text
+        return leaf_token(value)
 
 
 def _bare(name: str) -> str:

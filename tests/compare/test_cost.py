@@ -1,0 +1,60 @@
+"""Comparing costs little beside parsing: ratios of processor time, taken in turns in one process."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from typing import TYPE_CHECKING, Any
+
+from gateway.compare import Observation, compare
+from tests.compare.observations import as_json, seen
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ROUNDS = 15
+ITEMS: list[Any] = [
+    {"id": n, "name": f"user {n}", "email": f"u{n}@example.com", "balance": 1.5 * n} for n in range(1400)
+]
+
+
+def seconds(work: Callable[[], object]) -> float:
+    before = time.process_time()
+    work()
+    return time.process_time() - before
+
+
+def ratio(control: Observation, candidate: Observation) -> float:
+    """Return the median of comparing ÷ parsing both, a round at a time."""
+    texts = control.body.captured, candidate.body.captured
+    return statistics.median(
+        seconds(lambda: compare(control, candidate)) / seconds(lambda: [json.loads(text) for text in texts])
+        for _ in range(ROUNDS)
+    )
+
+
+def test_two_equal_answers_are_settled_without_parsing() -> None:
+    one, other = as_json(ITEMS), as_json(ITEMS)
+    assert one.body.length_bytes > 80_000
+    assert one.body.captured is not other.body.captured
+    assert ratio(one, other) <= 0.1
+
+
+def test_one_changed_value_costs_a_small_multiple_of_parsing() -> None:
+    changed = [each | {"name": "new"} if each["id"] == 700 else each for each in ITEMS]
+    assert ratio(as_json(ITEMS), as_json(changed)) <= 6  # the target is 3; a busy machine needs room
+
+
+def test_flask_bytes_against_fastapi_bytes_cost_a_small_multiple_of_parsing() -> None:
+    flask = seen(json.dumps(ITEMS, sort_keys=True, separators=(",", ":")) + "\n")
+    assert ratio(flask, as_json(ITEMS)) <= 8
+
+
+def test_the_cost_grows_in_proportion_to_the_answer() -> None:
+    def both(count: int) -> float:
+        rows = [{"n": n, "at": f"2026-01-02T03:04:{n % 60:02}Z"} for n in range(count)]
+        others: list[Any] = [{"n": -1}, *({**row, "n": row["n"] + row["n"] % 2} for row in rows), {"n": -2}]
+        return min(seconds(lambda: compare(as_json(rows), as_json(others))) for _ in range(3))
+
+    assert both(10_000) <= 4 * 10 * both(1_000)
