@@ -19,6 +19,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from gateway.cli.serve import run
 
         return run(given[0], given[1:])
+    if given and given[0] == "record":
+        from gateway.cli.record import run as run_record
+
+        return run_record(given[1:])
     from gateway.cli.program import run as run_verb
 
     return run_verb(given)

@@ -26,9 +26,10 @@ VERBS = {
     "promote": "Move a route one stage forward, in routing.yaml.",
     "rollback": "Move a route back to where legacy answers, in routing.yaml.",
     "compare": "Send the same requests to both apps, and fail where a client would notice.",
+    "record": "Serve, and record what is served into a corpus for compare.",
     "schema": "Print the JSON Schema of routing.yaml.",
 }
-SERVING_VERBS = ("serve", "dev")
+SERVING_VERBS = ("serve", "dev", "record")
 INTERRUPTED = 130
 
 

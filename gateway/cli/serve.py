@@ -25,9 +25,11 @@ from gateway.sockets import ListenError, address_of, bind
 from gateway.supervisor import Supervisor
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from gateway.reports import Overview
+
+    Alongside = Callable[[], Awaitable[None]]
 
 WRONG_USAGE = 2
 
@@ -44,13 +46,18 @@ def run(verb: str, arguments: Sequence[str]) -> int:
         options = read_options(verb, arguments, os.environ)
     except SystemExit as exit_:  # argparse's way to say help, or wrong usage
         return exit_.code if isinstance(exit_.code, int) else WRONG_USAGE
+    return serve(options)
+
+
+def serve(options: ServeOptions, *, alongside: Alongside | None = None) -> int:
+    """Bind, supervise and serve until stopped; ``alongside`` is awaited once everything serves."""
     configure_journal(options.log_level)
     token = options.admin_token or secrets.token_urlsafe(24)
     listeners: list[socket.socket] = []
     try:
         listeners += bind(options.host, options.port, options.workers)
         admin = AdminListener(*options.admin, token) if options.admin else None
-        return asyncio.run(_supervise(options, listeners, admin, token))
+        return asyncio.run(_supervise(options, listeners, admin, token, alongside))
     except ListenError as exc:
         print(f"gateway: {exc}; {_way_out(exc, is_admin=bool(listeners))}", file=sys.stderr)
         return START_FAILED
@@ -69,7 +76,11 @@ def _way_out(error: ListenError, *, is_admin: bool) -> str:
 
 
 async def _supervise(
-    options: ServeOptions, listeners: list[socket.socket], admin: AdminListener | None, token: str
+    options: ServeOptions,
+    listeners: list[socket.socket],
+    admin: AdminListener | None,
+    token: str,
+    alongside: Alongside | None,
 ) -> int:
     async def announce(supervisor: Supervisor) -> None:
         if admin is not None:
@@ -77,6 +88,8 @@ async def _supervise(
         where = f"http://{address_of(admin.socket)}/" if admin else ""
         secret = "" if options.admin_token else f"?token={token}"
         print(banner(supervisor.overview(), options, where and where + secret), flush=True)
+        if alongside is not None:
+            await alongside()
 
     try:
         return await Supervisor(options, listeners, on_ready=announce).run()
@@ -113,7 +126,11 @@ _STAGES = ("legacy", "shadow", "canary", "new", "retired")
 
 def read_options(verb: str, arguments: Sequence[str], environ: Mapping[str, str]) -> ServeOptions:
     """Return the options of ``gateway serve`` or ``dev``; exit with 2 when they make no sense."""
-    parsed = make_parser(verb, environ).parse_args(arguments)
+    return serve_options(verb, make_parser(verb, environ).parse_args(arguments), environ)
+
+
+def serve_options(verb: str, parsed: argparse.Namespace, environ: Mapping[str, str]) -> ServeOptions:
+    """Return what the parser of :func:`make_parser` has read; exit with 3 when there is no table."""
     if not Path(parsed.config).is_file() and parsed.app == DEFAULT_APP:
         print(f"gateway: there is no {parsed.config} here; `gateway init` writes one", file=sys.stderr)
         raise SystemExit(START_FAILED)
