@@ -207,7 +207,7 @@ class Gateway(FastAPI):
             "path": spec.path,
             "stage": spec.stage.value,
             "weight": f"{spec.weight_bp / 100:g}%" if spec.stage is Stage.CANARY else None,
-            "sample": f"{spec.sample_bp / 100:g}%" if spec.sample_bp else None,
+            "sample": f"{spec.sample_bp / 100:g}%" if _is_compared(route) else None,
             "owner": spec.owner,
             "is_listed": route.is_listed,
             "legacy_view": route.legacy_rules[0].view if route.legacy_rules else "",
@@ -281,6 +281,11 @@ def _make_backend(spec: BackendSpec, app: Any, folder: Path) -> Backend:
                 name=spec.name,
                 cwd=folder,
             )
+
+
+def _is_compared(route: Route) -> bool:
+    methods = route.methods if route.methods is not None else ("GET",)
+    return bool(route.spec.sample_bp) and any(route.is_safe(method) for method in methods)
 
 
 def _place_of_new(route: Route) -> str:
