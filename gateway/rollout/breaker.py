@@ -102,8 +102,8 @@ class _Side:
 class Breaker:
     """Be the breaker of one route towards new.
 
-    Ask :meth:`way` for each request decided for new, and report each answer of either backend. Reports
-    return True when they changed ``state``.
+    Ask :meth:`way` for each request decided for new, and report each answer of either backend. A report
+    that opened or closed it returns True.
     """
 
     __slots__ = (
@@ -174,12 +174,11 @@ class Breaker:
         """Report that a probe ended without an answer (the client left): the next request is the probe."""
         self._probe_at = None
 
-    def record_legacy(self, now: float, *, is_failure: bool) -> bool:
+    def record_legacy(self, now: float, *, is_failure: bool) -> None:
         """Report an answer of legacy on the route, as primary or as the fallback."""
         self._legacy.add(now, is_failure=is_failure)
         if self.is_legacy_failing and not self._legacy.is_failing(now):
             self.is_legacy_failing = False
-        return False
 
     def record_request(self, now: float, *, is_fallback: bool) -> bool:
         """Report one finished request of the route, whoever answered it; the fallbacks have a budget."""

@@ -67,7 +67,13 @@ def is_worse(shares: Iterable[ErrorShare], alpha: float) -> bool:
 
 def needed_errors(weight: float, alpha: float) -> int:
     """Return how many callers, all of them on new, make the test reject at once."""
-    callers = 1
-    while not is_worse([ErrorShare(callers, callers, weight)], alpha):
-        callers += 1
-    return callers
+    low, high = 0, 1
+    while not is_worse([ErrorShare(high, high, weight)], alpha):
+        low, high = high, high * 2
+    while high - low > 1:
+        middle = (low + high) // 2
+        if is_worse([ErrorShare(middle, middle, weight)], alpha):
+            high = middle
+        else:
+            low = middle
+    return high
