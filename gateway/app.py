@@ -26,6 +26,7 @@ from gateway.backends.upstream import Upstream
 from gateway.compat import SessionReader
 from gateway.errors import TableError
 from gateway.loading import Migration, load_migration, reload_migration
+from gateway.recording.recorder import recorder_from_environ
 from gateway.serving.answers import Answers
 from gateway.serving.deadlines import Deadlines
 from gateway.serving.decide import settled
@@ -78,11 +79,13 @@ class Gateway(FastAPI):
         self._stack: contextlib.AsyncExitStack | None = None
         self.ledger = Ledger()
         self.shadows = Shadows(self.ledger)
+        self._recorder = recorder_from_environ(os.environ, redact=self._spec.compare.redact)
         flask_app = find_flask(self._apps.legacy)
         self.front = Front(
             self._make_generation(migration.snapshot),
             limiter=RateLimiter(),
             sampler=Sampler(self.shadows),
+            recorder=self._recorder,
             read_session=SessionReader(flask_app).read,
             legacy_app=flask_app,
         )
@@ -122,6 +125,8 @@ class Gateway(FastAPI):
                     stack.push_async_callback(backend.stop, STOP_GRACE_S)
                     await backend.start()
                 stack.push_async_callback(self.shadows.stop)
+                if self._recorder is not None:
+                    stack.push_async_callback(asyncio.to_thread, self._recorder.close)
                 stop = asyncio.Event()
                 watching = asyncio.create_task(
                     watch_file(self.migration.path, self._spec.digest, self.reload, stop)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from gateway.backends.base import AsgiApp, Receive, Scope, Send
+    from gateway.recording.recorder import Recorder
     from gateway.serving.generation import Generation, Way
     from gateway.serving.guard import Screened
     from gateway.serving.limits import RateLimiter
@@ -47,6 +48,7 @@ class Front:
         *,
         limiter: RateLimiter,
         sampler: Sampler,
+        recorder: Recorder | None = None,
         read_session: Callable[[bytes], Mapping[str, object] | None],
         legacy_app: object | None = None,
     ) -> None:
@@ -54,6 +56,7 @@ class Front:
         self.in_flight = 0
         self._limiter = limiter
         self._sampler = sampler
+        self._recorder = recorder
         self._read_session = read_session
         self._legacy_app = legacy_app
 
@@ -75,8 +78,10 @@ class Front:
         method = scope["method"]
         way = generation.way_of(method, scope["path"])
         REQUEST_ID.set(screened.request_id.decode("latin-1"))
-        if way.sampling is not None and self._sampler.is_drawn(way, method):
-            return self._serve_compared(generation, way, screened, scope, receive, send)
+        is_compared = way.sampling is not None and self._sampler.is_drawn(way, method)
+        if is_compared or (self._recorder is not None and self._recorder.wants(scope)):
+            capture = Capture(scope, receive, send, self._cap_bytes(way))
+            return self._serve_captured(generation, way, screened, capture, is_compared=is_compared)
         responder = Responder(scope, receive, send, generation, way, screened.request_id)
         if method not in _BODILESS or way.body_limit_bytes is not None:
             receive = responder.receive
@@ -84,22 +89,27 @@ class Front:
             return self._call(way, way.decision.backend, screened, responder, receive)  # type: ignore[union-attr] # a plain way is decided
         return self._serve_with_care(generation, way, screened, responder, receive)
 
-    async def _serve_compared(
-        self,
-        generation: Generation,
-        way: Way,
-        screened: Screened,
-        scope: Scope,
-        receive: Receive,
-        send: Send,
+    def _cap_bytes(self, way: Way) -> int:
+        caps = [way.sampling.cap_bytes] if way.sampling is not None else []
+        return max([*caps, self._recorder.body_cap_bytes] if self._recorder is not None else caps)
+
+    async def _serve_captured(
+        self, generation: Generation, way: Way, screened: Screened, capture: Capture, *, is_compared: bool
     ) -> None:
-        """Serve a request that is compared: captured as it streams past, copied when it is answered."""
-        assert way.sampling is not None, "only a sampled way is compared"  # noqa: S101 - an invariant, for the type checker
-        capture = Capture(scope, receive, send, way.sampling.cap_bytes)
-        responder = Responder(scope, capture.receive, capture.send, generation, way, screened.request_id)
-        await self._serve_with_care(generation, way, screened, responder, responder.receive)
-        other_side = self._as_new(way, screened) if responder.backend == "legacy" else way.legacy
-        self._sampler.offer(way, capture, responder, other_side)
+        """Serve a request that is compared or recorded: kept as it streams past, used when it is answered."""
+        responder = Responder(
+            capture.scope, capture.receive, capture.send, generation, way, screened.request_id
+        )
+        try:
+            await self._serve_with_care(generation, way, screened, responder, responder.receive)
+        finally:
+            if is_compared:
+                other_side = self._as_new(way, screened) if responder.backend == "legacy" else way.legacy
+                self._sampler.offer(way, capture, responder, other_side)
+            if self._recorder is not None and not responder.is_overtaken:
+                exchange = capture.exchange("new" if responder.backend == "new" else "legacy")
+                if exchange is not None:
+                    self._recorder.offer(exchange.record, exchange.observation, exchange.primary)
 
     def _as_new(self, way: Way, screened: Screened) -> AsgiApp:
         """Return new as a request of this way reaches it."""

@@ -50,24 +50,26 @@ class CappedBody:
 
 
 class Capture:
-    """Be the ``receive`` and ``send`` of one request that is captured."""
+    """Be the ``receive`` and ``send`` of one request that is captured; ``scope`` is the request's own."""
 
     __slots__ = (
         "_began_s",
         "_end_s",
         "_first_byte_s",
         "_headers",
+        "_kept_scope",
         "_receive",
         "_request_body",
         "_response_body",
-        "_scope",
         "_send",
         "_status",
         "has_left",
+        "scope",
     )
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, cap_bytes: int) -> None:
-        self._scope: Scope = {**scope, "headers": [*scope["headers"]]}
+        self.scope = scope
+        self._kept_scope: Scope = {**scope, "headers": [*scope["headers"]]}
         self._receive = receive
         self._send = send
         self._request_body = CappedBody(cap_bytes)
@@ -104,7 +106,7 @@ class Capture:
         """Return what was captured, or None when the answer did not come to its end."""
         if self._end_s is None or self.has_left:
             return None
-        scope = self._scope
+        scope = self._kept_scope
         host = next((value for name, value in scope["headers"] if name == b"host"), b"localhost")
         query = scope.get("query_string", b"")
         raw_path: bytes = scope.get("raw_path") or scope["path"].encode()
