@@ -114,7 +114,7 @@ def _compile(
         generation=generation,
         today=datetime.now(UTC).date(),
     )
-    problems += compiled.problems
+    problems = tuple(sorted((*problems, *compiled.problems), key=lambda problem: problem.line))
     is_refused = any(problem.is_error for problem in problems)
     snapshot = (
         None if is_refused or compiled.snapshot is None else replace(compiled.snapshot, warnings=problems)
