@@ -68,8 +68,11 @@ def body_differences(control: Observation, candidate: Observation, terms: BodyTe
         return BodyResult((_of_sorts(kind, mine, theirs),), is_type_told=True)
     if mine.sort == "json":
         if is_error and _has_other_shape(mine.value, theirs.value):
+            marks = terms.rules.marks(mine.value, theirs.value)
+            if any(marks.places.values()):
+                return json_differences(mine, theirs, terms)  # a rule speaks of the members one by one
             one = Found(Kind.ERROR_SHAPE, "body", mine.value, theirs.value, *_shape_cause(mine, theirs))
-            return BodyResult((one,), terms.rules.marks(mine.value, theirs.value))
+            return BodyResult((one,), marks)
         return json_differences(mine, theirs, terms)
     if mine.data == theirs.data:
         return BodyResult()
