@@ -11,6 +11,7 @@ import sys
 from collections import Counter
 from dataclasses import dataclass, field
 from itertools import pairwise
+from operator import eq
 from typing import TYPE_CHECKING
 
 from gateway.compare.alignment import align
@@ -22,7 +23,7 @@ from gateway.compare.likeness import BARE, is_same_number, leaf_token, packed, w
 from gateway.compare.rules import Marks
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Sequence
 
 LISTED_ELEMENTS = 20
 """Elements of one list that are told one by one; more that are missing or added become ``json.length``."""
@@ -148,12 +149,12 @@ class JsonDiff:
 
     def _lists(self, control: list[object], candidate: list[object], here: Location, there: Location) -> None:
         n, m = len(control), len(candidate)
-        start = 0
-        while start < n and start < m and control[start] == candidate[start]:
-            start += 1
-        tail = 0
-        while tail < min(n, m) - start and control[n - 1 - tail] == candidate[m - 1 - tail]:
-            tail += 1
+        start, tail = _ends(control, candidate, eq)
+        if n != m and not (
+            self._is_alike(control[:start], candidate[:start])
+            and self._is_alike(control[n - tail :], candidate[m - tail :])
+        ):
+            start, tail = _ends(control, candidate, _is_identical)
         pairs: list[tuple[int, int]] = []
         if not self._is_alike(control[:start], candidate[:start]):
             pairs.extend((index, index) for index in range(start))
@@ -302,6 +303,29 @@ class JsonDiff:
                 for index, each in enumerate(value)
             )
         return leaf_token(value)
+
+
+def _ends(
+    control: list[object], candidate: list[object], is_same: Callable[[object, object], bool]
+) -> tuple[int, int]:
+    """Return how many elements are the same at the beginning, and at the end of what is left."""
+    n, m = len(control), len(candidate)
+    start = tail = 0
+    while start < n and start < m and is_same(control[start], candidate[start]):
+        start += 1
+    while tail < min(n, m) - start and is_same(control[n - 1 - tail], candidate[m - 1 - tail]):
+        tail += 1
+    return start, tail
+
+
+def _is_identical(control: object, candidate: object) -> bool:
+    """Tell equal values of equal types; Python's own equality takes 0, 0.0 and False for one."""
+    if control != candidate:
+        return False
+    try:
+        return packed(control) == packed(candidate)
+    except ValueError:
+        return True
 
 
 def _bare(name: str) -> str:

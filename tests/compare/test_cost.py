@@ -53,7 +53,7 @@ def test_flask_bytes_against_fastapi_bytes_cost_a_small_multiple_of_parsing() ->
 
 def test_the_cost_grows_in_proportion_to_the_answer() -> None:
     def both(count: int) -> float:
-        rows = [{"n": n, "at": f"2026-01-02T03:04:{n % 60:02}Z"} for n in range(count)]
+        rows: list[dict[str, Any]] = [{"n": n, "at": f"2026-01-02T03:04:{n % 60:02}Z"} for n in range(count)]
         others: list[Any] = [{"n": -1}, *({**row, "n": row["n"] + row["n"] % 2} for row in rows), {"n": -2}]
         return min(seconds(lambda: compare(as_json(rows), as_json(others))) for _ in range(3))
 

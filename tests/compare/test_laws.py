@@ -187,6 +187,12 @@ def test_a_shuffled_list_is_at_most_one_difference_of_order(elements: list[int],
     assert [each.kind for each in found] == ([] if shuffled == elements else [Kind.JSON_ORDER])
 
 
+def test_an_inserted_element_that_python_takes_for_its_neighbour_is_one_difference() -> None:
+    for elements, longer in (([False], [0, False]), ([{"a": 1.0}], [{"a": True}, {"a": 1.0}])):
+        (one,) = compare(as_json(elements), as_json(longer)).failing
+        assert (one.kind, one.place) == (Kind.JSON_ADDED, "$[0]")
+
+
 @settings(max_examples=20)
 @given(st.integers(0, 9999))
 def test_one_element_among_ten_thousand_is_one_difference(at: int) -> None:

@@ -460,7 +460,7 @@ QUIET = [
     ),
     (
         "cookie_deleted_twice",
-        cookie(f"a=; Expires={PATHS[1]}; Max-Age=0; Path=/"),
+        cookie(f"a=gone; Expires={PATHS[1]}; Max-Age=0; Path=/"),
         cookie(f'a=""; expires={PATHS[0]}; Max-Age=0; Path=/'),
         None,
     ),
