@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from gateway.store.records import EXAMPLES_KEPT
 
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 
 _CALLER_MASK = 2**63 - 1
+
+_K = TypeVar("_K")
+_V = TypeVar("_V")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,26 @@ class Batch:
             + len(self.events)
             + len(self.findings)
         )
+
+    def cut(self, entries: int) -> Batch:
+        """Take up to ``entries`` out of this batch as one of their own; a finding counts for ten."""
+        piece = Batch()
+        _move(self.counters, piece.counters, entries)
+        _move(self.sketch_words, piece.sketch_words, entries - len(piece))
+        _move(self.error_callers, piece.error_callers, entries - len(piece))
+        room = entries - len(piece)
+        piece.events, self.events = self.events[:room], self.events[room:]
+        _move(self.findings, piece.findings, -(-(entries - len(piece)) // 10))
+        for key in piece.findings:
+            if key in self.examples:
+                piece.examples[key] = self.examples.pop(key)
+        return piece
+
+
+def _move(source: dict[_K, _V], target: dict[_K, _V], entries: int) -> None:
+    for _ in range(min(entries, len(source))):
+        key, value = source.popitem()
+        target[key] = value
 
 
 class Buffer:
@@ -147,6 +170,8 @@ class Buffer:
 
     def drop(self, kind: str, n: int) -> None:
         """Count something that was lost after it had been taken."""
+        if not n:
+            return
         with self._lock:
             self.dropped[kind] += n
 

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
 DAY_S = 86_400
 
-_RUNS_A_QUERY = 400
+_RUNS_A_QUERY = 50
 _EXAMPLES_A_QUERY = 200
 
 _BROKEN_FILE = ("disk image is malformed", "not a database")

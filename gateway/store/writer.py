@@ -34,6 +34,7 @@ FLUSH_INTERVAL_S = 1.0
 FIRST_BACKOFF_S = 0.5
 LONGEST_BACKOFF_S = 30.0
 PRUNE_INTERVAL_S = 3600.0
+ENTRIES_A_WRITE = 200
 QUESTIONS = 256
 """Questions that may wait; one more fails at once."""
 
@@ -69,6 +70,7 @@ class Store:
         self._thread: threading.Thread | None = None
         self._ledger: Ledger | None = None
         self._was_open = False
+        self._taken = Batch()
         self._in_flight: Batch | None = None
         self._sequence = 0
         self._failures = 0
@@ -142,7 +144,7 @@ class Store:
         dropped = self._buffer.losses()
         age = time.monotonic() - self._flushed_at if self._flushed_at is not None else -1.0
         facts: dict[str, int | float | str] = {
-            "pending": len(self._buffer) + len(self._in_flight or ()),
+            "pending": len(self._buffer) + len(self._taken) + len(self._in_flight or ()),
             "written": self._written,
             "dropped": sum(dropped.values()),
             "failures": self._failures,
@@ -235,31 +237,30 @@ class Store:
             self._ledger = None
 
     def _flush(self, ledger: Ledger) -> None:
-        """Write the batch that failed before, the same as it was; then what was gathered since."""
-        is_catching_up = self._in_flight is not None
-        while True:
-            if self._in_flight is None:
-                batch = self._buffer.take()
-                if not len(batch):
-                    return
-                self._sequence += 1
-                self._in_flight = batch
-            try:
-                refused = ledger.write(
-                    self._in_flight, worker=self.worker, sequence=self._sequence, now=time.time()
-                )
-            except StoreUnavailable:
-                raise
-            except Exception:
-                log.exception("a batch of %d entries was refused by the database", len(self._in_flight))
-                self._buffer.drop("refused", len(self._in_flight))
-                self._in_flight = None
-                raise
-            self._written += len(self._in_flight)
-            if refused:
-                self._buffer.drop("error_caller", refused)
+        """Write what could not be written before, the same as it was; then what was gathered since.
+
+        It goes in small pieces: whatever holds the interpreter for long delays the requests in its loop.
+        """
+        if self._in_flight is not None:
+            self._write(ledger, self._in_flight)
+        if not len(self._taken):
+            self._taken = self._buffer.take()
+        while len(self._taken):
+            self._sequence += 1
+            self._in_flight = self._taken.cut(ENTRIES_A_WRITE)
+            self._write(ledger, self._in_flight)
+
+    def _write(self, ledger: Ledger, batch: Batch) -> None:
+        try:
+            refused = ledger.write(batch, worker=self.worker, sequence=self._sequence, now=time.time())
+        except StoreUnavailable:
+            raise
+        except Exception:
+            log.exception("a batch of %d entries was refused by the database", len(batch))
+            self._buffer.drop("refused", len(batch))
             self._in_flight = None
-            self._flushed_at = time.monotonic()
-            if not is_catching_up:
-                return
-            is_catching_up = False
+            raise
+        self._written += len(batch)
+        self._buffer.drop("error_caller", refused)
+        self._in_flight = None
+        self._flushed_at = time.monotonic()

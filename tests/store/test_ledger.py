@@ -313,3 +313,29 @@ def test_a_buffer_is_bounded_and_counts_what_it_drops() -> None:
     assert len(batch) == 10
     assert batch.counters == {(Scope(f"r{n}", 1, "shadow"), "comparisons"): 6 for n in range(2)}
     assert len(buffer) == 0
+
+
+@pytest.mark.parametrize("entries", [1, 7, 40, 1000])
+def test_a_batch_that_is_cut_into_pieces_is_the_same_in_all(entries: int) -> None:
+    buffer = Buffer()
+    for n in range(30):
+        scope = Scope(f"r{n}", 1, "shadow")
+        buffer.count(scope, {"comparisons": n, "mismatches": 1})
+        buffer.see_caller(scope, "new", n % 17, 1)
+        buffer.see_error_caller(scope, "legacy", n)
+        buffer.add_event(dataclasses.replace(EVENT, at=float(n)))
+        buffer.add_finding(FindingRecord(f"r{n}", "s", "status", ""), ExampleRecord(0.0, str(n)))
+    batch = buffer.take()
+    counters, events, examples, pieces = dict(batch.counters), list(batch.events), dict(batch.examples), 0
+    while len(batch):
+        piece = batch.cut(entries)
+        assert 0 < len(piece) <= entries
+        pieces += 1
+        for key, n in piece.counters.items():
+            assert counters.pop(key) == n
+        for found in piece.findings:
+            assert examples.pop(found) == piece.examples[found]
+        assert events[: len(piece.events)] == piece.events
+        del events[: len(piece.events)]
+    assert (counters, events, examples) == ({}, [], {})
+    assert (pieces == 1) == (entries == 1000)
