@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway.ci.databases import open_original
+from gateway.ci.freezing import BEFORE_S
 from gateway.ci.results import RuleReport, Run
 from gateway.ci.running import Gathered, Settings, run_scenarios
 from gateway.ci.sides import OwnSide, RemoteSide, SideOptions
@@ -48,7 +49,7 @@ class Options:
     against: tuple[str, str] | None = None
     jobs: int = 1
     is_strict: bool = False
-    frozen: str = ""
+    is_frozen: bool = False
     timeout_s: float = 60.0
     base_url: str = ""
 
@@ -166,7 +167,7 @@ def _own_pairs(
         config=options.config.absolute(),
         folder=folder,
         database=database,
-        frozen=options.frozen,
+        frozen=f"{int(time.time()) - BEFORE_S}:{secrets.token_hex(8)}" if options.is_frozen else "",
         environ=environ,
     )
 

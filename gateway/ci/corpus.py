@@ -152,12 +152,15 @@ def read_text(path: Path) -> str:
 def split_url(text: str, place: str) -> tuple[str, str]:
     """Return the host (empty for a bare path) and the target in origin form of ``text``.
 
-    A leading ``{{variable}}`` stands for a base URL and is dropped: which server is asked is not the
-    corpus's to say. Raises :class:`CorpusError` for anything that is neither a URL nor a path.
+    A leading ``{{variable}}`` before a path stands for a base URL and is dropped: which server is asked is
+    not the corpus's to say. A target that comes whole from an answer is kept, to be filled in. Raises :class:`CorpusError` for anything that is neither a URL nor a path.
     """
     host = ""
     if text.startswith("{{") and "}}" in text:
-        text = text.partition("}}")[2] or "/"
+        word, _, rest = text.partition("}}")
+        if ".response." in word or not rest.startswith("/"):
+            return "", text
+        text = rest
     elif text.lower().startswith(("http://", "https://")):
         rest = text.partition("://")[2]
         cut = min((rest.find(mark) for mark in "/?#" if mark in rest), default=len(rest))

@@ -46,6 +46,10 @@ class Copy(Protocol):
         """Tell whether anything may have been written since the last reading or reset."""
         ...
 
+    def is_dirty(self) -> bool:
+        """Tell whether anything may have been written since the starting state."""
+        ...
+
     def keep(self) -> None:
         """Let the present state be the starting state of this copy."""
         ...
@@ -128,7 +132,7 @@ class SqliteCopy:
         self._watch = sqlite3.connect(
             self._path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
         )
-        self._version = self._data_version()
+        self._version = self._start_version = self._data_version()
 
     def _data_version(self) -> int:
         # Changes when another connection has committed (sqlite.org/pragma.html#pragma_data_version).
@@ -138,6 +142,10 @@ class SqliteCopy:
         """Tell whether somebody committed since the last reading or reset."""
         return self._data_version() != self._version
 
+    def is_dirty(self) -> bool:
+        """Tell whether somebody committed since the starting state."""
+        return self._data_version() != self._start_version
+
     def read(self) -> Reading:
         """Return all rows."""
         self._version = self._data_version()
@@ -145,9 +153,10 @@ class SqliteCopy:
 
     def keep(self) -> None:
         """Let the present state be the starting state of this copy."""
-        if self.is_touched():
+        if self.is_dirty():
             self._base = self._path.with_suffix(".start.db")
             _back_up(self._path, self._base)
+            self._start_version = self._data_version()
 
     def reset(self) -> bool:
         """Write the starting state over the file; those who have it open see it with their next transaction."""
@@ -156,7 +165,7 @@ class SqliteCopy:
         except sqlite3.Error:
             return False
         self._reader.forget()
-        self._version = self._data_version()
+        self._version = self._start_version = self._data_version()
         return True
 
     def close(self) -> None:
@@ -258,6 +267,8 @@ class PostgresCopy:
 
     def __init__(self, original: PostgresOriginal, database: str) -> None:
         self._original = original
+        self._is_dirty = False
+        self._start: Reading | None = None
         self._open(database)
 
     def _open(self, database: str) -> None:
@@ -270,9 +281,17 @@ class PostgresCopy:
         """Say yes: PostgreSQL does not tell cheaply."""
         return True
 
+    def is_dirty(self) -> bool:
+        """Tell whether the last reading, or a present one, differs from the starting state."""
+        return self._is_dirty
+
     def read(self) -> Reading:
         """Return all rows."""
-        return self._reader.read()
+        reading = self._reader.read()
+        if self._start is None:
+            self._start = reading
+        self._is_dirty = self._is_dirty or reading.rows != self._start.rows
+        return reading
 
     def keep(self) -> None:
         """Do nothing: a fresh clone is followed by a fresh start of the app, which does the same again."""
@@ -281,6 +300,7 @@ class PostgresCopy:
         """Make a fresh clone under another name: whoever used the old one must be started anew."""
         self._reader.close()
         self._open(self._original.renew(self._database))
+        self._start, self._is_dirty = None, False
         return False
 
     def close(self) -> None:

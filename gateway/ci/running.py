@@ -11,6 +11,7 @@ import queue
 import threading
 import time
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote
 
@@ -189,6 +190,7 @@ class _Scenario:
             dict(scenario.variables), environ=self.settings.environ, seed=scenario.name, now_s=self.now_s
         )
         jar, correlator = Jar(), Correlator(scenario.name)
+        moment = sha256(scenario.name.encode()).hexdigest()[:16]  # a header's value, whatever the name holds
         done: list[_Done] = []
         for number, request in enumerate(scenario.requests, 1):
             if self.stop.is_set():
@@ -218,7 +220,11 @@ class _Scenario:
                 sent = jar.apply(sent, is_literal=request.is_literal)
             route = self._route(sent)
             asked = side.ask(
-                sent, route, cap_bytes=self.settings.cap_bytes, timeout_s=self.settings.timeout_s
+                sent,
+                route,
+                f"{number}:{moment}",
+                cap_bytes=self.settings.cap_bytes,
+                timeout_s=self.settings.timeout_s,
             )
             observation = asked.observation
             jar.learn(observation.headers)

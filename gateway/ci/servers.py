@@ -54,6 +54,7 @@ class SideServer:
         self._failure = ""
         listener = socket.socket()
         listener.bind(("127.0.0.1", 0))
+        listener.listen(128)  # who asks between "ready" and the server's own listen() must not be refused
         self.host, self.port = listener.getsockname()
         self._report, theirs = os.pipe()
         os.set_blocking(self._report, False)

@@ -28,10 +28,13 @@ from gateway.errors import BackendError, GatewayError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from gateway.ci.freezing import Clock
     from gateway.backends.base import Backend, Message, Receive, Scope, Send
     from gateway.table.spec import BackendSpec
 
 NUMBER_HEADER = b"x-gateway-compare-number"
+MOMENT_HEADER = b"x-gateway-compare-moment"
+_OWN_HEADERS = frozenset({NUMBER_HEADER, MOMENT_HEADER})
 HELD_AT_MOST_S = 10.0
 START_FAILED = 3
 STOP_GRACE_S = 1.0
@@ -63,12 +66,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     voice = Voice(options.report)
     listener = socket.socket(fileno=options.listener)
     listener.set_inheritable(False)
+    clock = None
     if options.freeze:
         from gateway.ci.freezing import freeze
 
-        freeze(options.freeze)
+        clock = freeze(options.freeze)
     try:
-        app = SideApp(_backend(Path(options.config), options.backend), voice)
+        app = SideApp(_backend(Path(options.config), options.backend), voice, clock)
         _serve(app, listener)
     except BackendError as exc:
         voice.say("failed", text=exc.detail)
@@ -147,9 +151,10 @@ def _serve(app: SideApp, listener: socket.socket) -> None:
 class SideApp:
     """Be an ASGI application that runs one backend with its life, and reports what it raised."""
 
-    def __init__(self, backend: Backend, voice: Voice) -> None:
+    def __init__(self, backend: Backend, voice: Voice, clock: Clock | None = None) -> None:
         self._backend = backend
         self._voice = voice
+        self._clock = clock
         self.has_started = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -181,7 +186,10 @@ class SideApp:
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         number = next((value for name, value in scope["headers"] if name == NUMBER_HEADER), b"")
-        scope["headers"] = [pair for pair in scope["headers"] if pair[0] != NUMBER_HEADER]
+        moment = next((value for name, value in scope["headers"] if name == MOMENT_HEADER), b"")
+        scope["headers"] = [pair for pair in scope["headers"] if pair[0] not in _OWN_HEADERS]
+        if self._clock is not None:
+            self._clock.move(moment.decode("latin-1"))
         held = _Held(send)
         try:
             await self._backend(scope, held.receive(receive), held.send)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from gateway.table.route import Route
 
 NUMBER_HEADER = "X-Gateway-Compare-Number"
+MOMENT_HEADER = "X-Gateway-Compare-Moment"
 _PATH_SAFE = "/-._~!$&'()*+,;=:@"
 
 
@@ -45,8 +46,8 @@ class Side(Protocol):
         """Bring the starting state about."""
         ...
 
-    def ask(self, sent: Sent, route: Route | None, *, cap_bytes: int, timeout_s: float) -> Asked:
-        """Send one request."""
+    def ask(self, sent: Sent, route: Route | None, moment: str, *, cap_bytes: int, timeout_s: float) -> Asked:
+        """Send one request; ``moment`` (``N:NAME``) is when, where the clock is frozen."""
         ...
 
     def late_rows(self) -> tuple[RowWrite, ...] | None:
@@ -71,7 +72,7 @@ class RemoteSide:
     def prepare(self) -> None:
         """Do nothing: its state is not ours."""
 
-    def ask(self, sent: Sent, route: Route | None, *, cap_bytes: int, timeout_s: float) -> Asked:
+    def ask(self, sent: Sent, route: Route | None, moment: str, *, cap_bytes: int, timeout_s: float) -> Asked:
         """Send one request as it is."""
         return Asked(send(self._address, sent, cap_bytes=cap_bytes, timeout_s=timeout_s))
 
@@ -119,7 +120,7 @@ class OwnSide:
                 self._copy = self._options.database[1].copy(self.label)
             self._launch(self._backend)
             self._settle()
-        elif self._copy is not None and self._copy.is_touched():
+        elif self._copy is not None and self._copy.is_dirty():
             if self._copy.reset():
                 self._last = self._start
             else:
@@ -132,7 +133,7 @@ class OwnSide:
             self._copy.keep()  # what the app itself does when it starts belongs to the starting state
             self._start = self._last = self._copy.read()
 
-    def ask(self, sent: Sent, route: Route | None, *, cap_bytes: int, timeout_s: float) -> Asked:
+    def ask(self, sent: Sent, route: Route | None, moment: str, *, cap_bytes: int, timeout_s: float) -> Asked:
         """Send one request, and find out which rows it wrote."""
         backend = self._backend
         if backend == "new" and (route is None or not is_answered_by_new(route)):
@@ -146,7 +147,11 @@ class OwnSide:
         began = datetime.now(UTC)
         address = Address(server.base_url)
         observation = send(
-            address, sent, cap_bytes=cap_bytes, timeout_s=timeout_s, extra=((NUMBER_HEADER, number),)
+            address,
+            sent,
+            cap_bytes=cap_bytes,
+            timeout_s=timeout_s,
+            extra=((NUMBER_HEADER, number), (MOMENT_HEADER, moment)),
         )
         if is_bodiless:
             observation = replace(observation, body=Body())

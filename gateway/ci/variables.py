@@ -16,12 +16,13 @@ from __future__ import annotations
 import json
 import re
 import uuid
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import jsonpath_rfc9535
 from jsonpath_rfc9535 import JSONPathError
 
-from gateway.ci.corpus import CorpusError
+from gateway.ci.corpus import CorpusError, split_url
 from gateway.ci.html_values import hidden_fields
 
 if TYPE_CHECKING:
@@ -86,9 +87,9 @@ class Variables:
 def _taken(answer: Observation, part: str, rest: str, place: str) -> str:
     body = answer.body.captured
     if part == "headers":
-        for name, value in answer.headers:
-            if name.decode("latin-1").lower() == rest.lower():
-                return value.decode("latin-1")
+        for header, raw in answer.headers:
+            if header.decode("latin-1").lower() == rest.lower():
+                return raw.decode("latin-1")
         raise Unfilled(f"{place}: the answer ({answer.status}) has no such header")
     text = body.decode("utf-8", "replace")
     if part == "field":
@@ -107,8 +108,8 @@ def _taken(answer: Observation, part: str, rest: str, place: str) -> str:
         raise Unfilled(f"{place}: the answer ({answer.status}) is no JSON") from exc
     if not values:
         raise Unfilled(f"{place}: the answer ({answer.status}) has nothing there")
-    value = values[0]
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    found: Any = values[0]
+    return found if isinstance(found, str) else json.dumps(found, ensure_ascii=False)
 
 
 class Unfilled(CorpusError):
@@ -117,15 +118,16 @@ class Unfilled(CorpusError):
 
 def filled(sent: Sent, variables: Variables, place: str) -> Sent:
     """Return a request with its target, headers and body filled in."""
-    from dataclasses import replace
-
     body = sent.body
     if b"{{" in body:
         text = body.decode("utf-8", "surrogateescape")
         body = variables.fill(text, place).encode("utf-8", "surrogateescape")
+    target = variables.fill(sent.target, place).replace(" ", "%20")
+    if target != sent.target:
+        target = split_url(target, place)[1]
     return replace(
         sent,
-        target=variables.fill(sent.target, place).replace(" ", "%20"),
+        target=target,
         headers=tuple((name, variables.fill(value, place)) for name, value in sent.headers),
         body=body,
     )

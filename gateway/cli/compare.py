@@ -51,6 +51,9 @@ def run(
     timeout: Annotated[
         float, typer.Option(min=0.1, metavar="SECONDS", help="How long one answer may take.")
     ] = 60.0,
+    freeze: Annotated[
+        bool, typer.Option("--freeze", help="Give both sides the same clock and the same chance.")
+    ] = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="Fail on rules that matched nothing, too.")
     ] = False,
@@ -74,7 +77,7 @@ def run(
 
     try:
         wanted = parse_reports(report or ())
-        _check_usage(corpora, against, database_env, jobs, no_database=no_database)
+        _check_usage(corpora, against, database_env, jobs, no_database=no_database, freeze=freeze)
         _, snapshot = load_valid(config)
         selection = _select(snapshot, config, changed_since, route or [], is_all=all_rows)
         corpus = read_corpora(corpora or [])
@@ -85,6 +88,7 @@ def run(
             against=against,
             jobs=jobs,
             is_strict=strict,
+            is_frozen=freeze,
             timeout_s=timeout,
         )
         with Progress(len(corpus.scenarios)) as progress:
@@ -107,6 +111,7 @@ def _check_usage(
     jobs: int,
     *,
     no_database: bool,
+    freeze: bool,
 ) -> None:
     from gateway.ci.comparing import UsageError
 
@@ -116,6 +121,8 @@ def _check_usage(
         raise UsageError(
             "--against compares running servers on their own state; --database-env has no meaning there"
         )
+    if against and freeze:
+        raise UsageError("--freeze stops the clocks of servers that this command starts, not of --against's")
     if against and jobs > 1:
         raise UsageError("--jobs needs copies of the state, which --against does not make")
     if database_env and no_database:
