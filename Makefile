@@ -10,7 +10,7 @@ INSTALLED_DEV := $(VENV)/.installed-dev
 INSTALLED_BENCH := $(VENV)/.installed-bench
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format lint types architecture bench lock clean
+.PHONY: help run test compare check format lint types architecture bench lock clean
 
 help: ## print the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ run: $(INSTALLED) ## serve the reference migration: providers, database, both ap
 
 test: $(INSTALLED_DEV) ## run every test that this machine can run, and say what is skipped and why
 	$(BIN)/python -m pytest $(ARGS)
+
+compare: $(INSTALLED) ## send corpora/ to both reference apps, and fail where a client would notice
+	$(BIN)/python -m reference.compare $(ARGS)
 
 check: format lint types architecture test ## what CI runs
 

@@ -8,7 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway.ci.corpus import CorpusError
+from gateway.ci.github_report import github_report
+from gateway.ci.html_report import html_report
 from gateway.ci.json_report import json_report
+from gateway.ci.junit_report import junit_report
+from gateway.ci.markdown_report import markdown_report
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -17,6 +21,10 @@ if TYPE_CHECKING:
 
 WRITERS: dict[str, Callable[[Run], str]] = {
     "json": json_report,
+    "junit": junit_report,
+    "markdown": markdown_report,
+    "html": html_report,
+    "github": github_report,
 }
 
 

@@ -1,0 +1,55 @@
+"""Compare both reference apps on the corpora: ``python -m reference.compare [OPTION...]``, as ``make compare`` does.
+
+Seeds a database of its own, starts the providers, and runs ``gateway compare`` on a copy for each side.
+Options go to ``gateway compare``. The exit code is its own.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from sqlalchemy import make_url
+
+from reference.environment import ROOT
+from reference.run import StopRequest, Stopped, free_port, started, wait_until_ready
+from reference.schema import upgrade
+from reference.seed import seed
+
+
+def main(options: list[str]) -> int:
+    """Run the comparison and return its exit code."""
+    stop = StopRequest()
+    port = free_port()
+    with tempfile.TemporaryDirectory(prefix="reference-compare-") as folder:
+        url = make_url(f"sqlite:///{Path(folder) / 'reference.db'}")
+        upgrade(url)
+        seed(url)
+        with started("reference.providers", ["reference.providers", "--port", str(port)]) as providers:
+
+            def check() -> None:
+                stop.check()
+                providers.check()
+
+            try:
+                wait_until_ready(f"http://127.0.0.1:{port}/control", check)
+                return compare(options, str(url), f"http://127.0.0.1:{port}", stop)
+            except Stopped as stopped:
+                return 128 + stopped.number
+
+
+def compare(options: list[str], database_url: str, providers_url: str, stop: StopRequest) -> int:
+    """Run ``gateway compare`` to its end; a signal that came meanwhile is asked after when it has ended."""
+    corpora = [] if any(Path(each).exists() for each in options if not each.startswith("-")) else ["corpora"]
+    command = ["gateway", "compare", *corpora, "--database-env", "DATABASE_URL", "--freeze", *options]
+    environ = os.environ | {"DATABASE_URL": database_url, "PROVIDERS_URL": providers_url}
+    done = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, env=environ, check=False)  # noqa: S603 - our own module and the command line's options
+    stop.check()
+    return done.returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
