@@ -103,6 +103,11 @@ def _endpoint(route: Route, methods: tuple[str, ...] | None = None) -> Endpoint:
     )
 
 
+def knows_legacy(migration: Migration) -> bool:
+    """Tell whether the legacy app's rules can be seen: then what only new has is known to be so."""
+    return migration.apps is not None and migration.apps.legacy_inventory.is_known
+
+
 def unlisted_endpoints(migration: Migration, snapshot: Snapshot) -> Iterator[Endpoint]:
     """Yield the new app's routes that no row leads to; what FastAPI adds by itself (its docs) is left out."""
     if migration.apps is None:

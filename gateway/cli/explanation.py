@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
 
-from gateway.cli.endpoints import percent, unlisted_endpoints
+from gateway.cli.endpoints import knows_legacy, percent, unlisted_endpoints
 from gateway.compat import SessionReader
 from gateway.errors import RequestRefused
 from gateway.serving.decide import decide, overridden
@@ -122,7 +122,7 @@ def _explain_websocket(migration: Migration, snapshot: Snapshot, path: str) -> E
 
 def _explain_unmatched(migration: Migration, snapshot: Snapshot, method: str, path: str) -> Explanation:
     others = snapshot.matcher.routes_at(path)
-    is_known = migration.apps is not None and migration.apps.legacy_inventory.is_known
+    is_known = knows_legacy(migration)
     if not others:
         takers = "no row and no legacy rule takes" if is_known else "no row takes"
         why = f"{takers} this path, so legacy answers{' with its own 404' if is_known else ''}"
@@ -148,7 +148,8 @@ def _missing_row(migration: Migration, snapshot: Snapshot, method: str, path: st
         except TemplateError:
             continue
         if is_taken:
-            return f"; the new app has it, and is asked once the table says: {method} {endpoint.path}: new"
+            stage = "new" if method == "WS" or knows_legacy(migration) else "shadow"
+            return f"; the new app has it, and is asked once a row says {method} {endpoint.path}: {stage}"
     return ""
 
 

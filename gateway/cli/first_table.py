@@ -184,6 +184,16 @@ def _new_route(path: str, methods: list[str], new: NewInventory) -> NewRoute | N
     return None
 
 
+def unseen_rules(table: str) -> str:
+    """Say why ``table`` has no row for a rule of the legacy app, and what to do about it."""
+    if "://" not in table.partition("  legacy:\n")[2].partition("\n")[0]:
+        return "The legacy app is no Flask app, so its rules cannot be seen: list what you migrate."
+    return (
+        "The legacy app runs elsewhere, so its rules cannot be seen. Let it list them, and add the file as\n"
+        "# backends.legacy.rules:   flask --app APP routes --sort match > legacy-rules.txt"
+    )
+
+
 def _shape(path: str) -> str:
     """Return a path with every parameter as ``{}``; converters need not be known for that."""
     pieces = []
@@ -200,8 +210,7 @@ def _assemble(
 ) -> tuple[str, dict[str, int]]:
     """Return the text, and the line of every row's key."""
     if not legacy.is_known:
-        note = "# The legacy app is no Flask app, so its rules cannot be seen: list what you migrate.\n"
-        return f"{head}{note}routes: {{}}\n", {}
+        return f"{head}# {unseen_rules(head)}\nroutes: {{}}\n", {}
     body: list[str] = []
     lines: dict[str, int] = {}
     first = head.count("\n") + 2

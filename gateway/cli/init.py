@@ -33,7 +33,7 @@ def run(
     """Import both apps and write one legacy row for each Flask rule; nothing is served differently by it."""
     from gateway.backends.importing import import_app
     from gateway.backends.inspect import inspect_legacy, inspect_new
-    from gateway.cli.first_table import write_first_table
+    from gateway.cli.first_table import unseen_rules, write_first_table
     from gateway.table.inventory import LegacyInventory, NewInventory
 
     if config.exists() and not force:
@@ -55,7 +55,8 @@ def run(
     write_whole(config, table.text.encode())
     out(f"Wrote {config}: ", (counted(table.rows, "row"), "bold"), ", all at stage legacy.")
     if not table.is_legacy_known:
-        out("The legacy app is no Flask app, so its rules cannot be listed; unlisted paths are served by it.")
+        out(unseen_rules(table.text).replace("\n# ", "\n"))
+        out("What the table does not list is served by it.")
     for rule in table.left_out:
         out(f"Left implicit, still served by legacy: {rule}")
     if table.ready:

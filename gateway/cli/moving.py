@@ -77,20 +77,22 @@ def find(config: Path, text: str) -> tuple[Target, bytes]:
     target = find_target(text, rows)
     if target is not None:
         return target, data
-    implicit, unlisted = _beyond_the_table(config)
+    implicit, unlisted, is_only_new = _beyond_the_table(config)
     target = find_target(text, implicit)
     if target is None:
         for key in unlisted:
             if shape_of(text) in (shape_of(key), shape_of(key.partition(" ")[2])):
-                refuse(f"only the new app has {key}: there is nothing to move; add `{key}: new`", WRONG_USAGE)
+                what = "only the new app has" if is_only_new else "no row lists"
+                stage = "new" if is_only_new or key.startswith(WEBSOCKET) else "shadow"
+                refuse(f"{what} {key}: there is nothing to move; add `{key}: {stage}`", WRONG_USAGE)
         hint = suggest(text, (*rows, *implicit)) or "`gateway routes` lists them all"
         refuse(f"no row is called {text!r}; {hint}", WRONG_USAGE)
     return target, data
 
 
-def _beyond_the_table(config: Path) -> tuple[tuple[RouteSpec, ...], tuple[str, ...]]:
-    """Return the implicit rows, and the keys of what only the new app has and no row lists."""
-    from gateway.cli.endpoints import unlisted_endpoints
+def _beyond_the_table(config: Path) -> tuple[tuple[RouteSpec, ...], tuple[str, ...], bool]:
+    """Return the implicit rows, the keys of new's routes that no row lists, and whether they are new's alone."""
+    from gateway.cli.endpoints import knows_legacy, unlisted_endpoints
     from gateway.loading import load_migration
 
     migration = load_migration(config.absolute())
@@ -100,7 +102,8 @@ def _beyond_the_table(config: Path) -> tuple[tuple[RouteSpec, ...], tuple[str, .
         refuse(f"{config} is refused: {counted(len(migration.errors), 'error')}", FINDINGS)
     implicit = tuple(route.spec for route in migration.snapshot.routes if not route.is_listed)
     unlisted = unlisted_endpoints(migration, migration.snapshot)
-    return implicit, tuple(f"{','.join(endpoint.methods)} {endpoint.path}" for endpoint in unlisted)
+    keys = tuple(f"{','.join(endpoint.methods)} {endpoint.path}" for endpoint in unlisted)
+    return implicit, keys, knows_legacy(migration)
 
 
 def read_weight(text: str | None) -> int | None:

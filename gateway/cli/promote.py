@@ -47,5 +47,6 @@ def run(
     status = moving.make(config, data, move, is_dry=dry_run, is_checked=True)
     if move.is_needed and not dry_run:
         out("")
-        out("Back: ", (f"gateway rollback '{target.key}'", "bold"))
+        way = f" --to {spec.stage}" if moving.is_websocket(spec) else ""  # legacy answers no websocket
+        out("Back: ", (f"gateway rollback '{target.key}'{way}", "bold"))
     return status

@@ -75,6 +75,16 @@ def test_a_url_is_written_as_one(project: Project) -> None:
     result = project.run("init", "--legacy", "http://127.0.0.1:9/", "--new", project.new, "--force")
     assert result.status == 0
     assert yaml.safe_load(project.table.read_text())["backends"]["legacy"] == {"url": "http://127.0.0.1:9/"}
+    assert "flask --app APP routes --sort match > legacy-rules.txt" in result.out
+    assert "no Flask app" not in result.out + project.table.read_text()
+
+
+def test_a_route_of_new_is_not_called_news_alone_when_legacys_rules_are_unseen(project: Project) -> None:
+    project.run("init", "--legacy", "http://127.0.0.1:9/", "--new", project.new, "--force")
+    said = project.run("promote", "GET /fresh").err
+    assert "only the new app" not in said
+    assert "add `GET /fresh: shadow`" in said
+    assert "GET /fresh: shadow" in project.run("explain", "GET", "/fresh").out
 
 
 ODD_RULES = {

@@ -9,6 +9,8 @@ import pytest
 from gateway.table.compile import route_id
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.cli.conftest import Project
 
 ROWS = "  GET /users/{user_id}: shadow   # the first one\n  POST /orders: legacy\n"
@@ -104,6 +106,18 @@ def test_an_unknown_route_names_the_nearest(moving: Project) -> None:
     assert result.status == 2
     assert "did you mean `GET /users/{user_id}`" in result.err
     assert result.err.count("\n") == 1
+
+
+def test_the_way_back_of_a_websocket_is_one_that_exists(make_project: Callable[..., Project]) -> None:
+    project = make_project(
+        new="from fastapi import FastAPI, WebSocket\n\napp = FastAPI()\n\n\n"
+        '@app.websocket("/live")\nasync def live(socket: WebSocket):\n    await socket.accept()\n'
+    )
+    project.write_table("  WS /live: new\n")
+    said = project.run("promote", "WS /live").out
+    assert "Back: gateway rollback 'WS /live' --to new" in said
+    assert project.run("rollback", "WS /live", "--to", "new").status == 0
+    assert "WS /live: new" in project.table.read_text()
 
 
 @pytest.mark.parametrize("route", ["GET /fresh", "/fresh"])

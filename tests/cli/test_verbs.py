@@ -132,7 +132,7 @@ def test_explain_takes_the_method_in_any_case(project: Project) -> None:
 def test_explain_names_the_row_that_a_route_of_new_alone_needs(project: Project) -> None:
     said = project.run("explain", "GET", "/fresh").out
     assert "legacy answers with its own 404" in said
-    assert "the new app has it, and is asked once the table says: GET /fresh: new" in said
+    assert "the new app has it, and is asked once a row says GET /fresh: new" in said
     assert "the new app has it" not in project.run("explain", "GET", "/nowhere").out
     assert "the new app has it" not in project.run("explain", "POST", "/fresh").out
 
