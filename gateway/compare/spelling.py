@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gateway.compare.json_text import Location
 
 _ASCII_ESCAPE = re.compile(rb"\\u00[0-7]")
-_EXPONENT = re.compile(rb"(?:\A|[:,\[\s])-?[0-9.]+[eE]")
+_EXPONENT = re.compile(rb"[0-9][eE](?<!\\u..)(?<!\\u...)(?<!\\u....)")  # but not in an escape
 
 
 def has_same_numbers(control: bytes, candidate: bytes) -> bool:
