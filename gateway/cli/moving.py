@@ -91,7 +91,7 @@ def find(config: Path, text: str) -> tuple[Target, bytes]:
 
 
 def _beyond_the_table(config: Path) -> tuple[tuple[RouteSpec, ...], tuple[str, ...], bool]:
-    """Return the implicit rows, the keys of new's routes that no row lists, and whether they are new's alone."""
+    """Return the implicit rows, the keys of new's unlisted routes, and whether those are new's alone."""
     from gateway.cli.endpoints import knows_legacy, unlisted_endpoints
     from gateway.loading import load_migration
 
