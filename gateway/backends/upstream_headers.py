@@ -3,7 +3,7 @@
 Everything here is pure: header lists in, header lists or bytes out, in the order in which they came.
 Hop-by-hop headers (RFC 9110, section 7.6.1) stop here in both directions, those that ``Connection`` names
 included; but a client must not be able to strip what identity, routing and framing rest on, so the names in
-:data:`PROTECTED` cross whatever ``Connection`` says.
+:data:`PROTECTED` (and with :data:`PROTECTED_PREFIXES`) cross whatever ``Connection`` says.
 """
 
 from __future__ import annotations
@@ -19,11 +19,14 @@ Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
 HOP_BY_HOP = frozenset(
     (b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade")
 )
+# The prefixes cover what a proxy in front says of who is asking, and from where.
+PROTECTED_PREFIXES = (b"x-forwarded-", b"x-original-", b"x-remote-", b"remote-", b"x-client-", b"x-auth-")
 PROTECTED = frozenset(
     (
+        *(b"x-request-id", b"true-client-ip", b"cf-connecting-ip", b"x-cluster-client-ip"),
+        *(b"x-scheme", b"x-url-scheme"),
         *(b"authorization", b"cookie", b"host", b"forwarded", b"x-real-ip", b"set-cookie", b"location"),
-        *(b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-forwarded-port"),
-        *(b"x-forwarded-prefix", b"content-length", b"content-type", b"content-encoding", b"origin"),
+        *(b"content-length", b"content-type", b"content-encoding", b"origin"),
     )
 )
 
@@ -35,7 +38,7 @@ _STOPPED_IN_REQUESTS = HOP_BY_HOP | {b"expect"}  # the server in front answers 1
 def named_by_connection(values: Iterable[bytes]) -> frozenset[bytes]:
     """Return the lower-case names that ``Connection`` headers list, less the protected ones."""
     names = {name.strip().lower() for value in values for name in value.split(b",")}
-    return frozenset(names) - PROTECTED
+    return frozenset(name for name in names - PROTECTED if not name.startswith(PROTECTED_PREFIXES))
 
 
 def request_headers(
