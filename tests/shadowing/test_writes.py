@@ -74,6 +74,7 @@ def test_a_write_in_a_shadow_call_raises_and_changes_nothing() -> None:
     with engine.begin() as connection:
         assert connection.execute(text("SELECT count(*) FROM seen")).scalar() == 0
         connection.execute(text("INSERT INTO seen VALUES (1)"))
+    engine.dispose()
     assert mark.refused == "INSERT INTO seen VALUES (1)"
 
 
