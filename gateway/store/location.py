@@ -126,9 +126,13 @@ def _sqlite(url: str) -> Engine:
 
     def connected(connection: Any, _record: object) -> None:
         connection.isolation_level = None
-        if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
-            connection.execute("PRAGMA journal_mode = WAL").close()
-        connection.execute("PRAGMA synchronous = NORMAL").close()
+        try:
+            if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+                connection.execute("PRAGMA journal_mode = WAL").close()
+            connection.execute("PRAGMA synchronous = NORMAL").close()
+        except BaseException:
+            connection.close()
+            raise
 
     def begun(connection: Connection) -> None:
         """Begin ourselves: a writer takes the lock at once, and never has to turn from reader to writer."""

@@ -33,6 +33,7 @@ T = TypeVar("T")
 FLUSH_INTERVAL_S = 1.0
 FIRST_BACKOFF_S = 0.5
 LONGEST_BACKOFF_S = 30.0
+FIRST_PRUNE_S = 60.0
 PRUNE_INTERVAL_S = 3600.0
 ENTRIES_A_WRITE = 200
 QUESTIONS = 256
@@ -71,12 +72,13 @@ class Store:
         self._ledger: Ledger | None = None
         self._was_open = False
         self._taken = Batch()
+        self._is_writing = False
         self._in_flight: Batch | None = None
         self._sequence = 0
         self._failures = 0
         self._retry_at = 0.0
         self._flush_at = 0.0
-        self._prune_at = 0.0
+        self._prune_at = time.monotonic() + FIRST_PRUNE_S
         self._reason = "not opened yet"
         self._written = 0
         self._flushed_at: float | None = None
@@ -142,9 +144,10 @@ class Store:
     def health(self) -> StoreHealth:
         """Return how the store does, without asking the database."""
         dropped = self._buffer.losses()
+        pending = len(self._buffer) + len(self._taken) + len(self._in_flight or ())
         age = time.monotonic() - self._flushed_at if self._flushed_at is not None else -1.0
         facts: dict[str, int | float | str] = {
-            "pending": len(self._buffer) + len(self._taken) + len(self._in_flight or ()),
+            "pending": max(pending, int(self._is_writing)),
             "written": self._written,
             "dropped": sum(dropped.values()),
             "failures": self._failures,
@@ -243,12 +246,14 @@ class Store:
         """
         if self._in_flight is not None:
             self._write(ledger, self._in_flight)
+        self._is_writing = True
         if not len(self._taken):
             self._taken = self._buffer.take()
         while len(self._taken):
             self._sequence += 1
             self._in_flight = self._taken.cut(ENTRIES_A_WRITE)
             self._write(ledger, self._in_flight)
+        self._is_writing = False
 
     def _write(self, ledger: Ledger, batch: Batch) -> None:
         try:

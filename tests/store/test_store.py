@@ -21,7 +21,7 @@ from sqlalchemy import event, make_url
 from gateway.store import EventRecord, Ledger, PositionRecord, Scope, Store, StoreUnavailable, locate
 from gateway.store import ledger as ledger_module
 from gateway.store import writer as writer_module
-from gateway.store.buffer import Limits
+from gateway.store.buffer import Batch, Limits
 from gateway.store.location import open_engine
 from tests.running import wait_until
 
@@ -168,8 +168,8 @@ def test_a_full_disk_is_survived_and_heals(
     Ledger(sqlite_url).close()
     monkeypatch.setattr(ledger_module, "open_engine", limited)
     store = make_store(sqlite_url)
-    for n in range(300):
-        store.record_event(EventRecord(float(n), "r", "GET /x", "advanced", sentence="s" * 500))
+    for _ in range(300):
+        store.record_event(EventRecord(time.time(), "r", "GET /x", "advanced", sentence="s" * 500))
         store.record(SCOPE, {"comparisons": 1})
     wait_until(lambda: "full" in store.health().reason)
     is_full[0] = False
@@ -193,8 +193,8 @@ def test_a_file_system_that_is_really_full_is_survived(
         url = locate(None, mount / "routing.yaml")
         store = make_store(url)
         answer(store, Ledger.positions)
-        for n in range(900):
-            store.record_event(EventRecord(float(n), "r", "GET /x", "advanced", sentence="s" * 2000))
+        for _ in range(900):
+            store.record_event(EventRecord(time.time(), "r", "GET /x", "advanced", sentence="s" * 2000))
         wait_until(lambda: "full" in store.health().reason or "I/O" in store.health().reason)
         store.record(SCOPE, {"comparisons": 1})
         assert not store.health().is_ok
@@ -286,6 +286,17 @@ def test_a_batch_that_the_database_refuses_is_dropped_and_the_next_one_is_not(
     wait_until(lambda: is_written(store))
     assert total(sqlite_url) == 3
     assert "refused by the database" in caplog.text
+
+
+def test_a_worker_throws_away_what_is_too_old_by_itself(
+    sqlite_url: str, make_store: Callable[[str], Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer_module, "FIRST_PRUNE_S", 0.0)
+    with Ledger(sqlite_url) as ledger:
+        old = Batch(events=[EventRecord(5.0, "r", "GET /x", "advanced")])
+        ledger.write(old, worker="before", sequence=1, now=5.0)
+        make_store(sqlite_url)
+        wait_until(lambda: ledger.events() == ())
 
 
 def test_too_many_questions_fail_at_once(
