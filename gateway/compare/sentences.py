@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from gateway.compare.found import Found
 
-_PROFILE = "gateway.compat's wire profile answers as Flask does"
+_PROFILE = "declare them on the new route, or answer as Flask does in its handler for 405"
 
 
 def sentence(found: Found, method: str = "") -> str:
