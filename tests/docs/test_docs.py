@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,6 +58,7 @@ def tables() -> Iterator[object]:
         for line, text, before in blocks(page, "yaml"):
             if not before.endswith(REFUSED) and not text.startswith("apiVersion:"):
                 yield pytest.param(text, id=f"{page.name}:{line}")
+    yield pytest.param((ROOT / "routing.yaml").read_text("utf-8"), id="routing.yaml")
 
 
 @pytest.mark.parametrize("text", list(tables()))
@@ -135,6 +137,15 @@ def test_every_file_named_in_code_exists(page: Path) -> None:
     roots = "gateway|tests|docs|benchmarks|reference|legacy_flask|new_api"
     named = re.findall(rf"^((?:{roots})/[\w/.-]+)$", code(page), re.MULTILINE)
     assert [path for path in named if not (ROOT / path).exists()] == []
+
+
+def test_the_page_on_architecture_names_every_floor() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    contracts = project["tool"]["importlinter"]["contracts"]
+    layers = next(contract["layers"] for contract in contracts if contract["id"] == "floors")
+    floors = {name.replace(".", "/") for layer in layers for name in re.findall(r"[a-z_.]+", layer)}
+    assert [floor for floor in sorted(floors) if f"`{floor}" not in text] == []
 
 
 def test_the_page_on_operating_names_every_serving_option_and_variable() -> None:
