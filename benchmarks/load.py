@@ -101,7 +101,17 @@ def put_load(port: int, loads: Sequence[Load], *, seconds: int, core: int) -> li
             script.write(_SCRIPT % ", ".join(json.dumps(path) for path in load.paths))
             script.flush()
             url = f"http://127.0.0.1:{port}{load.paths[0]}"
-            wrk = ["wrk", "-t1", f"-c{load.connections}", f"-d{seconds}s", "-s", script.name, url]
+            wrk = [
+                "wrk",
+                "-t1",
+                "--timeout",
+                "30s",
+                f"-c{load.connections}",
+                f"-d{seconds}s",
+                "-s",
+                script.name,
+                url,
+            ]
             running.append(
                 subprocess.Popen(
                     ["taskset", "-c", str(core), *wrk], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
