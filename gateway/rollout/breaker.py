@@ -58,10 +58,6 @@ class _Window:
         self._turn(now)
         return sum(self._answers), sum(self._failures)
 
-    def clear(self) -> None:
-        self._answers = [0] * WINDOW_S
-        self._failures = [0] * WINDOW_S
-
     def _turn(self, now: float) -> int:
         """Empty the slots of the seconds that have gone by; time never runs backwards here."""
         second = int(now)
@@ -217,10 +213,9 @@ class Breaker:
         self._probe_at = None
 
     def _close(self, now: float) -> None:
+        """Trust new again; the windows are empty by now, since it was open for longer than they reach."""
         self.state = BreakerState.CLOSED
         self.reason = ""
         self._closed_at = now
         self._probe_at = None
         self._new.in_a_row = 0
-        self._new.window.clear()
-        self._fallbacks.clear()

@@ -125,6 +125,14 @@ def test_a_rollback_is_lifted_by_changing_the_row() -> None:
     assert after(settle(changed, back, route_id=ROUTE_ID, now=10.0)).is_moving
 
 
+def test_a_lifted_rollback_starts_from_where_the_file_puts_the_row() -> None:
+    row = make_row()
+    down = after(move_to(row, walked(row, 3), canary(1), now=9.0, **WHO))
+    assert (down.step, down.is_rolled_back) == (canary(1), True)
+    changed = after(settle(make_row(timeout_s=5.0), down, route_id=ROUTE_ID, now=10.0))
+    assert (changed.step, changed.is_moving) == (SHADOW, True)
+
+
 @pytest.mark.parametrize(
     "fields",
     [{"note": "hello"}, {"owner": "qa"}, {"ticket": "A-1"}, {"line": 99}, {"written": "get /search"}],

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.rollout.canary import needed_errors
 from gateway.rollout.evidence import (
     COUNTER_NAMES,
     CallerSketch,
@@ -103,6 +104,14 @@ def test_new_that_fails_where_legacy_does_not_fails() -> None:
     assert verdict(SHADOW, (SHADOW, evidence)).outcome is Outcome.FAIL
     balanced = Evidence(comparisons=100_000, new_only_failures=60, legacy_only_failures=60)
     assert verdict(SHADOW, (SHADOW, balanced)).outcome is Outcome.PASS
+
+
+def test_tests_that_begin_anew_at_each_step_share_alpha_among_the_steps() -> None:
+    needed = needed_errors(0.5, ROLLOUT.alpha_rollback / 6)
+    assert needed > needed_errors(0.5, ROLLOUT.alpha_rollback)
+    for pairs, outcome in ((needed - 1, Outcome.PASS), (needed, Outcome.FAIL)):
+        evidence = replace(GOOD_CANARY, new_only_failures=pairs)
+        assert verdict(canary(5), (canary(5), evidence)).outcome is outcome
 
 
 def test_a_canary_needs_requests_and_callers_of_new() -> None:
