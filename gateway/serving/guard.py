@@ -62,6 +62,8 @@ IDENTITY_HEADERS = frozenset(
         b"x-remote-name",
     }
 )
+# Twice, one framework would join them and the other take the first (gunicorn refuses two Content-Type).
+SINGLE_HEADERS = frozenset({b"authorization", b"content-type"})
 _HOST = re.compile(rb"(?:[A-Za-z0-9_.~%!$&'()*+,;=-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
 _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,200}")
 _LEARNED_LIMIT = 1_000
@@ -72,10 +74,8 @@ _known_plain: set[bytes] = {
     b"accept",
     b"accept-encoding",
     b"accept-language",
-    b"authorization",
     b"cache-control",
     b"connection",
-    b"content-type",
     b"content-length",
     b"origin",
     b"pragma",
@@ -130,6 +130,7 @@ class Guard:
         screened = Screened()
         hosts = cookies = 0
         is_plain, is_admin = True, False
+        singles: tuple[bytes, ...] = ()
         for name, value in headers:
             if name in _known_plain:
                 continue
@@ -143,6 +144,10 @@ class Guard:
                     screened.has_repeated_cookie = True
                 if ADMIN_COOKIE in value:
                     is_admin = True
+            elif name in SINGLE_HEADERS:
+                if name in singles:
+                    raise RequestRefused(400, f"more than one {name.decode()} header", is_closing=True)
+                singles = (*singles, name)
             else:
                 is_plain = False
         if hosts != 1 and (hosts or scope.get("http_version") != "1.0"):
@@ -166,7 +171,7 @@ class Guard:
         kept: list[tuple[bytes, bytes]] = []
         forwarding: dict[bytes, list[bytes]] = {}
         for name, value in headers:
-            if name in _known_plain or name in (b"host", b"cookie"):
+            if name in _known_plain or name in SINGLE_HEADERS or name in (b"host", b"cookie"):
                 kept.append((name, value))
             elif name.startswith(b"x-gateway-"):
                 if name == BACKEND_HEADER:

@@ -81,6 +81,9 @@ ATTACKS = {
     "a host with two ports": post(b"X: y", host=b"Host: a:80:90\r\n"),
     "a host with a port that is none": post(b"X: y", host=b"Host: a:x\r\n"),
     "a host with an open bracket": post(b"X: y", host=b"Host: [::1\r\n"),
+    # a field that is one value, twice: one app would read both, the other the first
+    "two types": post(b"Content-Type: text/html\r\nContent-Type: application/json"),
+    "two authorizations": post(b"Authorization: Basic YTpi\r\nAuthorization: Bearer x"),
     # [7]
     "a bare LF after the request line": b"POST %b HTTP/1.1\nHost: a\r\n\r\n",
     "a bare LF after a header": b"POST %b HTTP/1.1\r\nHost: a\n\r\n",
