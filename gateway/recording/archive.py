@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _CREATOR = "strangler-gateway"
 _HEAD_START = b'{"log":{"version":"1.2","creator":{"name":"strangler-gateway"'
+_DECODER = json.JSONDecoder()
 _TAIL_START = b'],"pages":['
 _STATE = re.compile(rb'"_recording":(\{[^\n]*\})\}\}\s*\Z')
 _TAIL_READ_BYTES = 4096
@@ -197,13 +198,12 @@ class Archive:
             at = len(head)
             rest = b""
             for line in file:
-                entry = _parse_entry(line)
+                entry, length = _parse_entry(line)
                 if entry is None:
                     rest = line
                     break
                 entries += 1
-                end = at + len(line.rstrip(b",\n"))
-                at += len(line)
+                end, at = at + length, at + len(line)
                 self._note_session(str(entry.get("_session", "")), str(entry.get("startedDateTime", "")))
             state = _parse_state(rest) if rest.startswith(_TAIL_START) else None
         if state is None:
@@ -251,14 +251,13 @@ def _encode(value: object) -> bytes:
     return json.dumps(value, separators=(",", ":"), ensure_ascii=True).encode("ascii")
 
 
-def _parse_entry(line: bytes) -> Json | None:
-    if not line.startswith(b"{"):
-        return None
+def _parse_entry(line: bytes) -> tuple[Json | None, int]:
+    """Return the entry that a line begins with, and its length in bytes, whatever follows."""
     try:
-        entry = json.loads(line.rstrip(b",\n"))
+        entry, length = _DECODER.raw_decode(line.decode("ascii"))
     except ValueError:
-        return None
-    return entry if isinstance(entry, dict) else None
+        return None, 0
+    return (entry, length) if isinstance(entry, dict) and "request" in entry else (None, 0)
 
 
 def _parse_state(data: bytes) -> RecordingState | None:

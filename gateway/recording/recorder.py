@@ -25,7 +25,7 @@ from gateway.recording.options import RECORD_VARIABLE, RecordOptions, read_optio
 from gateway.recording.sessions import Sessions
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, MutableMapping, Sequence
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
     from gateway.compare.observation import Headers, Observation, RequestRecord
@@ -297,16 +297,19 @@ class Recorder:
                 self._queued_bytes = 0
 
 
-def recorder_from_environ(
-    environ: MutableMapping[str, str] | Mapping[str, str], *, redact: Sequence[str] = ()
-) -> Recorder | None:
+def recorder_from_environ(environ: Mapping[str, str], *, redact: Sequence[str] = ()) -> Recorder | None:
     """Return the recorder that ``gateway record`` asks for in the environment; None where nothing is asked.
 
+    It is at work already: its time runs out whether or not a request ever comes.
     ``redact`` adds the table's names (``compare.redact``). Raises
     :class:`~gateway.errors.SettingsError` for a variable that makes no sense.
     """
     text = environ.get(RECORD_VARIABLE)
-    return Recorder(read_options(text), redact=redact) if text else None
+    if not text:
+        return None
+    recorder = Recorder(read_options(text), redact=redact)
+    recorder.start()
+    return recorder
 
 
 def _caller(scope: Mapping[str, Any]) -> bytes:

@@ -78,7 +78,9 @@ class _Connection:
         raised = None
         if error is not None:
             name = f"{type(error).__module__}.{type(error).__qualname__}"
-            raised = Raised(name, str(error), "".join(traceback.format_exception(error)))
+            # A failure that the gateway puts into words has no line of the app to show.
+            shown = "" if isinstance(error, BackendError) else "".join(traceback.format_exception(error))
+            raised = Raised(name, str(error), shown)
         status, headers, data = self._status, self._headers, b"".join(self._pieces)
         if not status:
             status, headers, data = _answer_for(error)
@@ -111,9 +113,8 @@ async def observe(app: AsgiApp, scope: Scope, body: bytes, *, name: str, timeout
         async with asyncio.timeout(timeout_s):
             await app(scope, connection.receive, connection.send)
         error = scope.get("gateway.exception")
-    except TimeoutError as late:
+    except TimeoutError:
         error = BackendTimeout(name, f"{name} did not answer within {timeout_s:g} s")
-        error.__cause__ = late
     except asyncio.CancelledError:
         raise
     except BaseException as raised:  # an app's SystemExit must not end the test run

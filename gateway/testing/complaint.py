@@ -51,7 +51,7 @@ def complaint(
     ]
     lines += [f"  broken: the rule {rule.rule} at {rule.at}: {why}" for rule, why in terms.rules.broken]
     for name, observation in (("legacy", control), ("new", candidate)):
-        if observation.raised is not None:
+        if observation.raised is not None and observation.raised.traceback:
             text = redactor.text(observation.raised.traceback).rstrip().splitlines()
             lines += ["", f"  {name} raised:", *(f"    {line}" for line in text[-TRACEBACK_LINES:])]
     lines += ["", "  again, against a gateway that serves:", f"    {curl_line(redactor.request(record))}"]

@@ -132,6 +132,7 @@ class Parity:
         ]
         record, control = _seen(self._wires[0])
         _, candidate = _seen(self._wires[1])
+        control, candidate = (self._sides.session_cookies.read(each) for each in (control, candidate))
         route = self._sides.route_of(record)
         terms = self._terms_of(route)
         if control.effects.rows and candidate.effects.rows:

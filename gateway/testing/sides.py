@@ -31,6 +31,7 @@ from gateway.table.inventory import LegacyInventory, NewInventory
 from gateway.table.read import read_table
 from gateway.table.rules_file import read_rules
 from gateway.testing.answering import observe, scope_of
+from gateway.testing.sessions import SessionCookies
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -172,7 +173,9 @@ class Sides:
         self._databases = databases
         self._readings: dict[Side, Reading] = {}
         self._starts: dict[Side, Reading] = {}
-        self._legacy_app = find_flask(gateway.migration.apps.legacy if gateway.migration.apps else None)
+        legacy = gateway.migration.apps.legacy if gateway.migration.apps is not None else None
+        self._legacy_app = find_flask(legacy)
+        self.session_cookies = SessionCookies(legacy)
 
     @property
     def snapshot(self) -> Snapshot:
