@@ -28,7 +28,7 @@ need it. What other parts rely on:
 :class:`StoreUnavailable` ::
 
     with Ledger(url) as ledger:
-        ledger.evidence(scopes) -> {Scope: StoredEvidence}          # every step of the runs that are named
+        ledger.evidence(scopes) -> {Scope: StoredEvidence}          # every step of these runs; none: absent
         ledger.positions() -> (PositionRecord, ...)
         ledger.save_position(record, event=None, lease=None) -> PositionRecord | None    # None: lost a race
         ledger.delete_position(record, event=None) -> bool
