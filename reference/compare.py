@@ -1,4 +1,4 @@
-"""Compare both reference apps on the corpora: ``python -m reference.compare [OPTION...]``, as ``make compare`` does.
+"""Compare both reference apps on the corpora: ``python -m reference.compare [OPTION...]``.
 
 Seeds a database of its own, starts the providers, and runs ``gateway compare`` on a copy for each side.
 Options go to ``gateway compare``. The exit code is its own.
@@ -15,7 +15,7 @@ from pathlib import Path
 from sqlalchemy import make_url
 
 from reference.environment import ROOT
-from reference.run import StopRequest, Stopped, free_port, started, wait_until_ready
+from reference.run import Stopped, StopRequest, free_port, started, wait_until_ready
 from reference.schema import upgrade
 from reference.seed import seed
 

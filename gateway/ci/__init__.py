@@ -1,1 +1,1 @@
-"""Run ``gateway compare``: the same requests through both implementations, each on its own copy of the state."""
+"""Run ``gateway compare``: the same requests through both apps, each on its own copy of the state."""

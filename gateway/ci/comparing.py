@@ -129,9 +129,9 @@ def _refuse_shared_writes(snapshot: Snapshot, corpus: Corpus, options: Options) 
     if writes:
         first = writes[0]
         raise UsageError(
-            f"the corpora hold {len(writes)} requests that may write (the first: {first.method} {first.target}, "
-            f"{first.source}); name the variable of the database to be copied, --database-env DATABASE_URL, or "
-            "say that there is none, --no-database"
+            f"the corpora hold {len(writes)} requests that may write (the first: {first.method} "
+            f"{first.target}, {first.source}); name the variable of the database to be copied, "
+            "--database-env DATABASE_URL, or say that there is none, --no-database"
         )
 
 
@@ -160,8 +160,8 @@ def _own_pairs(
     for backend in (snapshot.spec.legacy, snapshot.spec.new):
         if backend.kind == "url" and database is not None:
             raise UsageError(
-                f"backends.{backend.name} is a url: it runs elsewhere and cannot be given a copy of the database; "
-                "compare running servers with --against URL URL, or leave --database-env out"
+                f"backends.{backend.name} is a url: it runs elsewhere and cannot be given a copy of the "
+                "database; compare running servers with --against URL URL, or leave --database-env out"
             )
     side_options = SideOptions(
         config=options.config.absolute(),

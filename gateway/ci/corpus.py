@@ -153,7 +153,8 @@ def split_url(text: str, place: str) -> tuple[str, str]:
     """Return the host (empty for a bare path) and the target in origin form of ``text``.
 
     A leading ``{{variable}}`` before a path stands for a base URL and is dropped: which server is asked is
-    not the corpus's to say. A target that comes whole from an answer is kept, to be filled in. Raises :class:`CorpusError` for anything that is neither a URL nor a path.
+    not the corpus's to say. A target that comes whole from an answer is kept, to be filled in. Raises
+    :class:`CorpusError` for anything that is neither a URL nor a path.
     """
     host = ""
     if text.startswith("{{") and "}}" in text:

@@ -4,8 +4,8 @@ There is a *reference* (what was recorded, or what control did) and a side that 
 two answers differ at the same place - a JSON member, a header, a hidden field - the side's value stands for
 the reference's from then on. What a person reads is which place led to which; values are never shown.
 
-Short values (numbers, mostly) are taken only from places whose name says that they identify something, and put
-only where something is identified: a path segment, or a member with such a name.
+Short values (numbers, mostly) are taken only from places whose name says that they identify something, and
+put only where something is identified: a path segment, or a member with such a name.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Headers = tuple[tuple[bytes, bytes], ...]
 
 @dataclass(frozen=True, slots=True)
 class Correlation:
-    """Say that a value from one place was sent back at another; ``giver`` and ``taker`` number requests from 1."""
+    """Say that a value from one place was sent back at another; requests are numbered from 1."""
 
     scenario: str
     giver: int
@@ -263,7 +263,7 @@ def _fields(headers: Headers, body: bytes) -> dict[str, str]:
 
 
 def _values(headers: Headers, body: bytes) -> Iterator[tuple[str, tuple[str, bool]]]:
-    """Yield each place of an answer with its value as text, and whether the place's name identifies something."""
+    """Yield each place of an answer with its value as text, and whether its name identifies something."""
     for raw, value in headers:
         name = raw.decode("latin-1").lower()
         if name in _HEADERS_GIVEN or is_csrf_name(name) or "token" in name:

@@ -55,7 +55,7 @@ class Copy(Protocol):
         ...
 
     def reset(self) -> bool:
-        """Bring the copy back to the starting state; False when its users must be started anew, on ``url``."""
+        """Bring the starting state back; False when who uses it must be started anew, on ``url``."""
         ...
 
     def close(self) -> None:
@@ -78,7 +78,7 @@ class Original(Protocol):
 
 
 def open_original(text: str, name: str, folder: Path) -> Original:
-    """Return the starting state that the environment variable ``name`` names as ``text``; raises :class:`StateError`."""
+    """Return the state that the variable ``name`` names as ``text``; raises :class:`StateError`."""
     try:
         url = make_url(text)
     except ArgumentError as exc:
@@ -159,7 +159,7 @@ class SqliteCopy:
             self._start_version = self._data_version()
 
     def reset(self) -> bool:
-        """Write the starting state over the file; those who have it open see it with their next transaction."""
+        """Write the starting state over the file; who has it open sees it with the next transaction."""
         try:
             _back_up(self._base, self._path)
         except sqlite3.Error:
@@ -251,14 +251,14 @@ class PostgresOriginal:
 
     def _in_use(self, connection: Any) -> str:
         rows = connection.execute(
-            "SELECT coalesce(nullif(application_name, ''), usename, 'unknown'), count(*) FROM pg_stat_activity "
-            "WHERE datname = %s GROUP BY 1 ORDER BY 2 DESC",
+            "SELECT coalesce(nullif(application_name, ''), usename, 'unknown'), count(*) "
+            "FROM pg_stat_activity WHERE datname = %s GROUP BY 1 ORDER BY 2 DESC",
             (self._url.database,),
         ).fetchall()
         who = ", ".join(f"{name} ({count})" for name, count in rows) or "others"
         return (
-            f"{self._name}: PostgreSQL clones {self._url.database} only while nobody else is connected to it, "
-            f"and these are: {who}; stop them, or name a database that nobody uses"
+            f"{self._name}: PostgreSQL clones {self._url.database} only while nobody else is connected to "
+            f"it, and these are: {who}; stop them, or name a database that nobody uses"
         )
 
 

@@ -20,10 +20,9 @@ def github_report(run: Run) -> str:
     for route, findings in by_route(run).items():
         for finding in findings[:SHOWN_PER_ROW]:
             difference = finding.difference
-            text = (
-                f"{finding.signature.kind} {finding.signature.place}: {run.sides[0]} {_short(difference.control)}, "
-                f"{run.sides[1]} {_short(difference.candidate)}. {difference.message}"
-            )
+            values = zip(run.sides, (difference.control, difference.candidate), strict=True)
+            told = ", ".join(f"{name} {_short(value)}" for name, value in values)
+            text = f"{finding.signature.kind} {finding.signature.place}: {told}. {difference.message}"
             lines.append(_command("error", run.table, lines_of.get(route, 0), route, text))
     lines += [
         _command(

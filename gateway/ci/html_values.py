@@ -1,4 +1,4 @@
-"""Find what a page hands out for later requests: hidden fields and ``<meta>`` tokens. Pure; nothing raises."""
+"""Find what a page hands out for later requests: hidden fields and ``<meta>`` tokens. Nothing raises."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ _HEADER = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+)\s*:\s*(.*)")
 
 
 def read_http(path: Path) -> Corpus:
-    """Return the file's one scenario; raises :class:`CorpusError` with file and line for what is no request."""
+    """Return the file's one scenario; raises :class:`CorpusError` with file and line."""
     variables: list[tuple[str, str]] = []
     requests: list[CorpusRequest] = []
     notes: list[str] = []
@@ -163,7 +163,8 @@ class _Block:
                 headers.setdefault(found[1], []).append(found[2].strip())
             else:
                 raise CorpusError(
-                    f"{self.path}:{self.number}: {stripped!r} is no header; an empty line stands before the body"
+                    f"{self.path}:{self.number}: {stripped!r} is no header; "
+                    "an empty line stands before the body"
                 )
         return headers
 

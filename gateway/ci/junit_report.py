@@ -70,7 +70,8 @@ def _case(suite: ElementTree.Element, exchange: Exchange, *, is_failing: bool) -
         )
         failure.text = _clean(
             "\n".join(
-                f"{each.kind} {each.place}\n  control   {each.control}\n  candidate {each.candidate}\n  {each.message}"
+                f"{each.kind} {each.place}\n  control   {each.control}\n"
+                f"  candidate {each.candidate}\n  {each.message}"
                 for each in counted
             )
             + f"\n{curl_line(exchange.request)}"

@@ -1,4 +1,4 @@
-"""Write a run as Markdown for a CI step summary: under one MiB, worst first, nothing from a body is markup."""
+"""Write a run as Markdown for a CI step summary: under one MiB, worst first, no markup from a body."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gateway.ci.terminal import by_route, coverage
 from gateway.compare.difference import Outcome
 
 if TYPE_CHECKING:
-    from gateway.ci.results import RowTally, Run
+    from gateway.ci.results import RowTally, RuleReport, Run
     from gateway.compare.signature import Finding
 
 LIMIT_BYTES = 1_000_000
@@ -31,16 +31,14 @@ def markdown_report(run: Run) -> str:
     head = [
         f"## {_HEADINGS[run.verdict]}: {run.sides[0]} against {run.sides[1]}",
         "",
-        f"{sent} requests in {run.scenario_count} scenarios, {run.elapsed_s:.1f} s; {_text(run.selection.how)}.",
+        f"{sent} requests in {run.scenario_count} scenarios, {run.elapsed_s:.1f} s; "
+        f"{_text(run.selection.how)}.",
         "",
         "| | row | requests | differ | waived | |",
         "| --- | --- | ---: | ---: | ---: | --- |",
         *(_row(row) for row in run.rows if row.is_selected),
         "",
-        *(
-            f"- ❌ {_text(f'{run.table}:{each.rule.line}: {each.route}: {each.rule.rule} at {each.rule.at}')}: {each.state} {_text(each.detail)}"
-            for each in run.bad_rules
-        ),
+        *(_bad_rule(each, run) for each in run.bad_rules),
         *(f"- ❌ {_text(failure)}" for failure in run.failures),
         *(f"- {_text(note)}" for note in run.notes),
         "",
@@ -63,12 +61,15 @@ def markdown_report(run: Run) -> str:
 
 
 def _row(row: RowTally) -> str:
-    if row.mismatched:
-        mark = "❌"
-    else:
-        mark = "✅" if row.is_exercised else "⚠️"
-    waived = row.outcomes[Outcome.WAIVED]
-    return f"| {mark} | {_code(row.key)} | {row.requests} | {row.mismatched} | {waived} | {_text(coverage(row))} |"
+    mark = "❌" if row.mismatched else "✅" if row.is_exercised else "⚠️"
+    counts = f"{row.requests} | {row.mismatched} | {row.outcomes[Outcome.WAIVED]}"
+    return f"| {mark} | {_code(row.key)} | {counts} | {_text(coverage(row))} |"
+
+
+def _bad_rule(report: RuleReport, run: Run) -> str:
+    rule = report.rule
+    place = f"{run.table}:{rule.line}: {report.route}: {rule.rule} at {rule.at}"
+    return f"- ❌ {_text(place)}: {report.state} {_text(report.detail)}"
 
 
 def _finding(finding: Finding, run: Run) -> str:

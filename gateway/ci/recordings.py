@@ -26,7 +26,7 @@ _UNREPEATABLE = frozenset(
 
 
 def read_har(path: Path) -> Corpus:
-    """Return the recording's scenarios; raises :class:`CorpusError` in one line for what is no whole HAR file."""
+    """Return the recording's scenarios; raises :class:`CorpusError` for what is no whole HAR file."""
     entries = _entries(path)
     read = [(index, entry, _origin(entry)) for index, entry in enumerate(entries)]
     origins = Counter(origin for _, _, origin in read if origin)

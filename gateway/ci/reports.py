@@ -37,7 +37,7 @@ class WantedReport:
 
 
 def parse_reports(texts: Iterable[str]) -> tuple[WantedReport, ...]:
-    """Return the reports that ``KIND=FILE`` texts ask for; raises :class:`CorpusError` for an unknown kind."""
+    """Return what ``KIND=FILE`` texts ask for; raises :class:`CorpusError` for an unknown kind."""
     found = []
     for text in texts:
         kind, equals, path = text.partition("=")

@@ -96,7 +96,7 @@ class RowTally:
 
 @dataclass(frozen=True, slots=True)
 class RuleReport:
-    """Say what became of one rule of the table: ``state`` is ``used``, ``dead``, ``expired`` or ``broken``."""
+    """Say what became of one rule: ``state`` is ``used``, ``dead``, ``expired`` or ``broken``."""
 
     route: str
     rule: CompareRule

@@ -1,8 +1,8 @@
 """Tell which rows were written between two readings of a database, so that two sides can be held together.
 
 What no two runs share is put into words: a moment within the run becomes ``(now, UTC)``, a salted password
-hash its scheme and cost. Keys dealt by a database are aligned: where the candidate inserted the same row under
-another key, that key, and every foreign key to it, counts as control's. Pure: nothing here reads a database.
+hash its scheme and cost. Keys dealt by a database are aligned: where the candidate inserted the same row
+under another key, that key, and every foreign key to it, counts as control's. Nothing here reads a database.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Be a database's rows at one moment, by table and primary key; ``skipped`` tables were too large to read."""
+    """Be a database's rows at one moment, by table and primary key; ``skipped`` tables were too large."""
 
     tables: Mapping[str, Table] = field(default_factory=dict)
     rows: Mapping[str, Mapping[Key, Row]] = field(default_factory=dict)
@@ -134,7 +134,7 @@ def _text(value: str, window: Window | None) -> str:
 
 
 class KeyMap:
-    """Know which key the candidate dealt for which of control's, by table and column; grows within a scenario."""
+    """Know which key the candidate dealt for which of control's; grows within a scenario."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, str], dict[Scalar, Scalar]] = {}

@@ -15,14 +15,13 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote
 
-from gateway.ci.correlation import Correlation, Correlator, Jar
 from gateway.ci.corpus import CorpusError
+from gateway.ci.correlation import Correlation, Correlator, Jar
 from gateway.ci.exchange import Sent
 from gateway.ci.results import Exchange, RowTally
 from gateway.ci.rows import KeyMap
 from gateway.ci.sides import is_answered_by_new
 from gateway.ci.variables import Unfilled, Variables, filled
-from gateway.compare.difference import Outcome
 from gateway.compare.engine import compare, terms_for
 from gateway.compare.observation import Body, Observation, RequestRecord
 from gateway.compare.pairing import Pairing
@@ -123,9 +122,11 @@ def run_scenarios(
         waiting.put(scenario)
     stop = threading.Event()
     problems: list[BaseException] = []
+    sides: list[Side] = []
 
     def work(number: int) -> None:
         control, candidate = make_pair(number)
+        sides.extend((control, candidate))
         try:
             while not stop.is_set():
                 try:
@@ -149,6 +150,8 @@ def run_scenarios(
             thread.join()
     except KeyboardInterrupt:
         stop.set()
+        for side in sides:
+            side.abort()
         for thread in threads:
             thread.join(15)
         raise

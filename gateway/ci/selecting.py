@@ -45,7 +45,7 @@ def select_rows(snapshot: Snapshot, keys: Iterable[str]) -> Selection:
 
 
 def select_changed(snapshot: Snapshot, path: Path, revision: str) -> Selection:
-    """Return the rows whose words (stage, weight, rules, …) differ from those in ``revision`` of the table's file.
+    """Return the rows whose words (stage, weight, rules, …) are others than in ``revision`` of the file.
 
     Raises :class:`SelectionError` when git does not know the revision, or the file in it.
     """
@@ -78,7 +78,7 @@ def _at_revision(path: Path, revision: str) -> bytes:
     if revision.startswith("-"):
         raise SelectionError(f"--changed-since {revision}: that is no revision")
     try:
-        found = subprocess.run(
+        found = subprocess.run(  # noqa: S603 - a revision is one argument, and never an option
             ["git", "show", f"{revision}:./{path.name}"],  # noqa: S607 - git is found on the path, as everywhere
             cwd=path.parent,
             capture_output=True,

@@ -123,6 +123,10 @@ class SideServer:
             "; its log ends:\n" + "\n".join(f"  {line}" for line in lines) if lines else "; it wrote nothing"
         )
 
+    def kill(self) -> None:
+        """Kill the process; :meth:`stop` is still to be called."""
+        self._process.kill()
+
     def stop(self) -> None:
         """End the process and everything that it started. Stopping twice does nothing."""
         with contextlib.suppress(OSError):

@@ -1,8 +1,8 @@
 """Be the server process of one side: one implementation, alone, on the state that its environment names.
 
-Started by :mod:`gateway.ci.servers`, which owns the socket. What is said on the report descriptor is one JSON
-object a line: ``ready``, ``failed``, ``raised``. The end of standard input is the order to go, so that nothing
-is left behind when whoever compares has died.
+Started by :mod:`gateway.ci.servers`, which owns the socket. What is said on the report descriptor is one
+JSON object a line: ``ready``, ``failed``, ``raised``. The end of standard input is the order to go, so that
+nothing is left behind when whoever compares has died.
 
 An answer's last piece is held back until the app has returned, background tasks included: when the answer is
 whole, everything that the request wrote has been written.
@@ -28,8 +28,8 @@ from gateway.errors import BackendError, GatewayError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.ci.freezing import Clock
     from gateway.backends.base import Backend, Message, Receive, Scope, Send
+    from gateway.ci.freezing import Clock
     from gateway.table.spec import BackendSpec
 
 NUMBER_HEADER = b"x-gateway-compare-number"

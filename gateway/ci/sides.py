@@ -1,8 +1,8 @@
 """Be one side of a comparison: where its requests go, and the state that it runs on.
 
 An **own side** runs an implementation as a process of its own on its own copy of the database. The candidate
-answers with new what new can answer; what only legacy has is asked of legacy, running on the candidate's copy,
-as it would be behind the gateway. A **remote side** is a server that somebody else runs.
+answers with new what new can answer; what only legacy has is asked of legacy, on the candidate's copy, as it
+would be behind the gateway. A **remote side** is a server that somebody else runs.
 """
 
 from __future__ import annotations
@@ -58,6 +58,10 @@ class Side(Protocol):
         """Return the outline of the tables."""
         ...
 
+    def abort(self) -> None:
+        """End what is under way at once; may be called from another thread."""
+        ...
+
     def close(self) -> None:
         """Free everything."""
         ...
@@ -83,6 +87,9 @@ class RemoteSide:
     def reading(self) -> Reading:
         """Return nothing."""
         return Reading()
+
+    def abort(self) -> None:
+        """Do nothing: a request ends with its timeout."""
 
     def close(self) -> None:
         """Do nothing."""
@@ -182,6 +189,11 @@ class OwnSide:
     def reading(self) -> Reading:
         """Return the last reading of the copy."""
         return self._last
+
+    def abort(self) -> None:
+        """Kill the servers, which ends the request that waits for one."""
+        for server in list(self._servers.values()):
+            server.kill()
 
     def close(self) -> None:
         """End the servers, throw the copy away."""

@@ -52,7 +52,7 @@ class Variables:
             self._answers[name] = observation
 
     def fill(self, text: str, place: str, depth: int = 0) -> str:
-        """Return ``text`` with everything filled in; raises :class:`CorpusError` for what stands for nothing."""
+        """Return ``text`` filled in; raises :class:`CorpusError` for what stands for nothing."""
         if "{{" not in text:
             return text
         return _PLACEHOLDER.sub(lambda found: self._value(found[1], place, depth), text)

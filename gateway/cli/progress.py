@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from gateway.ci.corpus import Scenario
 
 PLAIN_EVERY_S = 10.0
+PLAIN_EACH = 20
+"""Up to so many scenarios are told one by one where nothing can be written over."""
 
 
 class Progress:
@@ -44,7 +46,7 @@ class Progress:
     def _write(self, text: str) -> None:
         if self._is_terminal:
             sys.stderr.write(f"\r\x1b[K{text[:100]}")
-        elif self._done == 0 or time.monotonic() - self._last > PLAIN_EVERY_S:
+        elif self._done and (self._total <= PLAIN_EACH or time.monotonic() - self._last > PLAIN_EVERY_S):
             self._last = time.monotonic()
             sys.stderr.write(f"gateway compare: {text}\n")
         sys.stderr.flush()

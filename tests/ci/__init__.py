@@ -1,0 +1,1 @@
+"""Hold `gateway compare` to its claims."""
