@@ -130,7 +130,8 @@ def shop(postgres: str) -> Iterator[tuple[str, str]]:  # noqa: F811 - the fixtur
     url = postgres.rpartition("/")[0] + f"/{name}"
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(
-            b"CREATE TABLE t (id serial PRIMARY KEY, at timestamptz DEFAULT now()); INSERT INTO t DEFAULT VALUES"
+            b"CREATE TABLE t (id serial PRIMARY KEY, at timestamptz DEFAULT now());"
+            b"INSERT INTO t DEFAULT VALUES"
         )
     yield postgres, url
     with psycopg.connect(postgres, autocommit=True) as connection:
