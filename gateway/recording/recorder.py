@@ -254,7 +254,7 @@ class Recorder:
 
     def _entry(self, offered: _Offered) -> Json:
         cap_bytes = self.options.body_cap_bytes
-        record, answer = offered.record, unwrapped(offered.observation)
+        record, answer = _as_sent(offered.record), unwrapped(offered.observation)
         is_unwrapped = answer is not offered.observation
         record = replace(record, body=_capped(record.body, cap_bytes))
         answer = replace(answer, body=_capped(answer.body, cap_bytes))
@@ -319,6 +319,11 @@ def _caller(scope: Mapping[str, Any]) -> bytes:
         value for name, value in scope.get("headers", ()) if name in (b"user-agent", b"x-forwarded-for")
     ]
     return b"\0".join(parts)
+
+
+def _as_sent(record: RequestRecord) -> RequestRecord:
+    """Return a request without the id that the gateway gave it: each replay gets one of its own."""
+    return replace(record, headers=tuple(pair for pair in record.headers if pair[0] != b"x-request-id"))
 
 
 def _capped(body: Body, cap_bytes: int) -> Body:

@@ -110,11 +110,13 @@ async def observe(app: AsgiApp, scope: Scope, body: bytes, *, name: str, timeout
     connection = _Connection(body, is_head=scope["method"] == "HEAD")
     error: BaseException | None = None
     try:
-        async with asyncio.timeout(timeout_s):
+        async with asyncio.timeout(timeout_s) as limit:
             await app(scope, connection.receive, connection.send)
         error = scope.get("gateway.exception")
-    except TimeoutError:
-        error = BackendTimeout(name, f"{name} did not answer within {timeout_s:g} s")
+    except TimeoutError as raised:
+        error = raised
+        if limit.expired():
+            error = BackendTimeout(name, f"{name} did not answer within {timeout_s:g} s")
     except asyncio.CancelledError:
         raise
     except BaseException as raised:  # an app's SystemExit must not end the test run

@@ -292,6 +292,14 @@ def test_a_new_worker_continues_the_recording_with_the_same_digests(tmp_path: Pa
     }
 
 
+def test_the_id_that_the_gateway_gave_a_request_is_not_repeated(tmp_path: Path) -> None:
+    path = tmp_path / "a.har"
+    to = recorder(path)
+    to.offer(record("GET", "/", x_request_id="184edca9", accept="*/*"), answer(), "legacy")
+    to.close()
+    assert [header["name"] for header in entries(path)[0]["request"]["headers"]] == ["host", "accept"]
+
+
 def test_the_sample_takes_whole_callers(tmp_path: Path) -> None:
     to = recorder(tmp_path / "a.har", sample_bp=3000)
     scopes = [

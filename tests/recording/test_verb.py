@@ -8,19 +8,23 @@ import signal
 import stat
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 
 from gateway.ci.recordings import read_har
+from gateway.cli.record import make_record_parser
+from gateway.cli.serve import make_parser
 from tests.projects import Project, gateway, make_project
 from tests.recording.samples import entries, log
 from tests.running import free_port, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
 
 LEGACY = """
     from flask import Flask, jsonify, request, session
@@ -161,3 +165,14 @@ def test_a_call_that_makes_no_sense_is_one_line(
     assert words in ended.stderr
     assert ended.stdout == ""
     assert not (project.folder / "recording.har").exists()
+
+
+def test_the_page_on_recording_names_every_option_of_its_own() -> None:
+    text = (ROOT / "docs" / "record.md").read_text("utf-8")
+    serving = {option for action in make_parser("serve", {})._actions for option in action.option_strings}
+    own = {
+        option
+        for action in make_record_parser({})._actions  # argparse offers no other list of its options
+        for option in action.option_strings
+    }
+    assert {option for option in own - serving if f"`{option}" not in text} == set()

@@ -5,15 +5,16 @@ from __future__ import annotations
 import re
 import sqlite3
 import textwrap
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from gateway.testing import plugin
 from tests.projects import make_project
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
 pytest_plugins = ["pytester"]
 
@@ -410,3 +411,12 @@ def test_a_run_that_does_not_ask_for_it_imports_nothing_of_the_gateway(suite: py
         """,
         passed=1,
     )
+
+
+def test_the_page_on_the_fixture_names_every_option_and_the_marker() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "pytest.md").read_text("utf-8")
+    source = Path(plugin.__file__).read_text("utf-8")
+    names = {*re.findall(r'"(--gateway-[a-z-]+)"', source), *re.findall(r'addini\("(\w+)"', source)}
+    assert len(names) == 5
+    names |= {"gateway_legacy_env", "gateway_new_env", f"pytest.mark.{plugin.MARKER}"}
+    assert {name for name in names if name not in text} == set()
