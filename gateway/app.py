@@ -23,6 +23,7 @@ from gateway.backends.inspect import find_flask, place_of
 from gateway.backends.legacy_errors import legacy_shape_of
 from gateway.backends.process import ManagedProcess
 from gateway.backends.upstream import Upstream
+from gateway.compare.redaction import Redactor
 from gateway.compat import SessionReader
 from gateway.errors import TableError
 from gateway.loading import Migration, load_migration, reload_migration
@@ -77,8 +78,9 @@ class Gateway(FastAPI):
         self._own = OwnPaths(self, self.probed_report, self.describe)
         self._started = asyncio.Lock()
         self._stack: contextlib.AsyncExitStack | None = None
-        self.ledger = Ledger()
-        self.shadows = Shadows(self.ledger)
+        compare = self._spec.compare
+        self.ledger = Ledger(Redactor(os.urandom(32), compare.redact))
+        self.shadows = Shadows(self.ledger, limit_bytes=compare.memory_cap_bytes)
         self._recorder = recorder_from_environ(os.environ, redact=self._spec.compare.redact)
         flask_app = find_flask(self._apps.legacy)
         self.front = Front(
@@ -254,10 +256,10 @@ def create_app(config: str | Path | None = None) -> Gateway:
     """
     path = Path(config if config is not None else os.environ.get("GATEWAY_CONFIG", "routing.yaml"))
     migration = load_migration(path.absolute())
-    for problem in migration.problems:
-        if not problem.is_error:
-            log.warning("%s", problem)
-    return Gateway(migration)
+    gateway = Gateway(migration)
+    if migration.problems:
+        log.warning("%d warnings about %s; `gateway check` lists them", len(migration.problems), path.name)
+    return gateway
 
 
 def _make_backend(spec: BackendSpec, app: Any, folder: Path) -> Backend:

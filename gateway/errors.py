@@ -70,11 +70,12 @@ class Problem:
 
 
 class TableError(GatewayError):
-    """Refuse a table; ``problems`` holds every problem found, errors and warnings alike."""
+    """Refuse a table; ``problems`` holds every problem found, the text only those that are errors."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems: tuple[Problem, ...] = tuple(problems)
-        super().__init__("\n".join(str(problem) for problem in self.problems))
+        refusing = [problem for problem in self.problems if problem.is_error] or self.problems
+        super().__init__("\n".join(str(problem) for problem in refusing))
 
 
 class EditError(GatewayError):

@@ -34,3 +34,4 @@ def configure_journal(level: str) -> None:
         logger.setLevel(level.upper())
     if level == "info":
         logging.getLogger("uvicorn").setLevel(logging.WARNING)
+        logging.getLogger("uvicorn.access").setLevel(logging.INFO)

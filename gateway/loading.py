@@ -114,7 +114,11 @@ def _compile(
         generation=generation,
         today=datetime.now(UTC).date(),
     )
-    problems = tuple(sorted((*problems, *compiled.problems), key=lambda problem: problem.line))
+    found = compiled.problems
+    if any(problem.is_error for problem in problems):
+        # Rows that could not be read are missing here: what only their absence suggests is not said.
+        found = tuple(problem for problem in found if problem.is_error)
+    problems = tuple(sorted((*problems, *found), key=lambda problem: problem.line))
     is_refused = any(problem.is_error for problem in problems)
     snapshot = (
         None if is_refused or compiled.snapshot is None else replace(compiled.snapshot, warnings=problems)

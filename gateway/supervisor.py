@@ -218,7 +218,11 @@ class Supervisor:
                 self._current[slot] = fresh
                 self._share_out()
                 self._spawn_task(self._retire(old))
-        logger.info("rolled %d workers in %.1f s", self.options.workers, time.monotonic() - began)
+        logger.info(
+            "rolled %s in %.1f s",
+            f"{self.options.workers} worker{'s' if self.options.workers > 1 else ''}",
+            time.monotonic() - began,
+        )
 
     async def _retire(self, worker: Child) -> None:
         worker.drain(self.options.grace_s, is_last=False)

@@ -52,7 +52,7 @@ class ImportString:
     arguments: tuple[tuple[Any, ...], Mapping[str, Any]] | None = None
 
 
-class _Refusal(Exception):  # noqa: N818 - it never leaves this module; it carries a block's parts to its door
+class _Refusal(Exception):
     """Carry what is wrong, and the repair where one is known, to :func:`import_app`."""
 
     def __init__(self, message: str, repair: str = "", cause: BaseException | None = None) -> None:

@@ -20,7 +20,7 @@ BUFFER_LIMIT_BYTES = 262_144
 HEAD_LIMIT_BYTES = 131_072
 
 
-class ConnectionFailed(Exception):  # noqa: N818 - the words are a sentence; it never leaves the backend
+class ConnectionFailed(Exception):
     """Report that the upstream closed, or did not speak HTTP; ``detail`` says which."""
 
     def __init__(self, detail: str) -> None:
@@ -28,7 +28,7 @@ class ConnectionFailed(Exception):  # noqa: N818 - the words are a sentence; it 
         self.detail = detail
 
 
-class ClientGone(Exception):  # noqa: N818 - an event, not an error: nobody is left to answer
+class ClientGone(Exception):
     """Tell that the client left before its answer was complete."""
 
 

@@ -11,9 +11,6 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-import jsonpath_rfc9535
-from jsonpath_rfc9535 import JSONPathError
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from datetime import date
@@ -84,7 +81,7 @@ def compile_rules(rules: Iterable[CompareRule], *, today: date | None = None) ->
             continue
         try:
             ready.append(_compile(len(ready), rule))
-        except (JSONPathError, re.error, ValueError, RecursionError) as problem:
+        except (re.error, ValueError, RecursionError) as problem:
             broken.append((rule, str(problem) or type(problem).__name__))
     return RuleSet(tuple(ready), tuple(expired), tuple(broken))
 
@@ -98,7 +95,7 @@ def _compile(index: int, rule: CompareRule) -> ReadyRule:
     if rule.rule == "tolerance" and rule.by is None:
         raise ValueError("the rule tolerance needs by")
     if rule.at.startswith("$"):
-        return ReadyRule(index, rule, "json", query=jsonpath_rfc9535.compile(rule.at), regex=regex)
+        return ReadyRule(index, rule, "json", query=_query(rule.at), regex=regex)
     if rule.at.startswith("header:"):
         return ReadyRule(index, rule, "header", rule.at[7:].strip().lower(), regex=regex)
     if rule.at.startswith("cookie:"):
@@ -157,7 +154,19 @@ class Marks:
         return next((each for each in self.control.get(control, ()) if each.rule.rule == "map"), None)
 
 
+def _query(path: str) -> JSONPathQuery:
+    """Compile a JSONPath. Its library is imported here: a table without such a rule saves its memory."""
+    import jsonpath_rfc9535
+
+    try:
+        return jsonpath_rfc9535.compile(path)
+    except jsonpath_rfc9535.JSONPathError as problem:
+        raise ValueError(str(problem)) from problem
+
+
 def _nodes(query: JSONPathQuery, value: Any) -> dict[Location, object]:
+    from jsonpath_rfc9535 import JSONPathError
+
     if not isinstance(value, dict | list):
         return {} if query.segments else {(): value}
     try:

@@ -6,13 +6,14 @@ where. A request looks one up and does nothing that could have been done at load
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from gateway.compare.engine import terms_for
 from gateway.serving.deadlines import Deadlines
 from gateway.serving.decide import Decision, is_settled, settled
+from gateway.serving.paths import refuse_path, spell_plainly
 from gateway.serving.rewriting import answer_head, rewrite_path
 from gateway.serving.tally import Tally
 from gateway.table.spec import Stage
@@ -76,12 +77,25 @@ class Generation:
 
     def way_of(self, method: str, path: str) -> Way:
         """Return the way of a request. What no row takes is legacy's, unless only new knows the path."""
+        if not path.isascii() or path[-1:] == "\n":
+            return self._way_of_odd(method, path)
+        return self._way_of(method, path)
+
+    def _way_of_odd(self, method: str, path: str) -> Way:
+        """Decide for what only Flask takes as for its plain spelling: a row given to new stays given.
+
+        Otherwise such a path would bring the row's requests back to legacy. New, which does not take it
+        either, is not asked: it is a 404.
+        """
+        way = self._way_of(method, path)
+        plain = spell_plainly(path)
+        if plain == path:
+            return way
+        meant = self._way_of(method, plain)
+        return way if meant is way or meant.route is None else replace(meant, new=refuse_path)
+
+    def _way_of(self, method: str, path: str) -> Way:
         route = self.snapshot.matcher.match(method, path)
-        if route is None and path[-1:] == "\n":
-            # Flask's parameters take a line feed at the end as any other letter. The row decides for it too:
-            # what it has given to new stays there (and is a 404), however the path is spelled.
-            path = path[:-1] + "x"
-            route = self.snapshot.matcher.match(method, path)
         if route is not None:
             return self.ways[route]
         routes = self.snapshot.matcher.routes_at(path)

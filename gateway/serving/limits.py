@@ -6,36 +6,35 @@ The counting is the ``limits`` library's (moving window); this module only joins
 from __future__ import annotations
 
 import time
+from functools import cached_property
 from typing import TYPE_CHECKING
 
-from limits import RateLimitItem, RateLimitItemPerDay, RateLimitItemPerHour, RateLimitItemPerMinute
-from limits import RateLimitItemPerSecond as PerSecond
-from limits.storage import MemoryStorage
-from limits.strategies import MovingWindowRateLimiter
-
 if TYPE_CHECKING:
-    from gateway.table.spec import RateLimit
+    from limits import RateLimitItem
+    from limits.strategies import MovingWindowRateLimiter
 
-_UNITS: dict[str, type[RateLimitItem]] = {
-    "second": PerSecond,
-    "minute": RateLimitItemPerMinute,
-    "hour": RateLimitItemPerHour,
-    "day": RateLimitItemPerDay,
-}
+    from gateway.table.spec import RateLimit
 
 
 class RateLimiter:
-    """Count requests in this process's memory; it outlives reloads, so that a reload resets no budget."""
+    """Count requests in this process's memory; it outlives reloads, so that a reload resets no budget.
 
-    def __init__(self) -> None:
-        self._strategy = MovingWindowRateLimiter(MemoryStorage())
+    The library is imported with the first limited request: most tables limit nothing, and start faster.
+    """
+
+    @cached_property
+    def _strategy(self) -> MovingWindowRateLimiter:
+        from limits.storage import MemoryStorage
+        from limits.strategies import MovingWindowRateLimiter
+
+        return MovingWindowRateLimiter(MemoryStorage())
 
     def wait_s(self, limits: tuple[RateLimit, ...], row: str, caller: str) -> float:
         """Count one request of ``caller`` on ``row``; return 0.0, or the seconds until it may try again.
 
         A request that one of several limits refuses is counted against none of them.
         """
-        items = [_UNITS[limit.unit](limit.amount, limit.multiples) for limit in limits]
+        items = [_item(limit) for limit in limits]
         waits = [
             self._strategy.get_window_stats(item, row, caller).reset_time - time.time()
             for item in items
@@ -46,3 +45,9 @@ class RateLimiter:
         for item in items:
             self._strategy.hit(item, row, caller)
         return 0.0
+
+
+def _item(limit: RateLimit) -> RateLimitItem:
+    from limits import parse
+
+    return parse(f"{limit.amount} per {limit.multiples} {limit.unit}")

@@ -7,17 +7,35 @@ leading slash, no encoded slash, backslash or NUL, no dot segment, no trailing l
 from __future__ import annotations
 
 import re
+import unicodedata
 from typing import TYPE_CHECKING
 
 from gateway.errors import RequestRefused
 
 if TYPE_CHECKING:
-    from gateway.backends.base import Scope
+    from gateway.backends.base import Receive, Scope, Send
 
 _SUSPICIOUS = re.compile(rb"%2f|%5c|%00|\\|(?:^|/)(?:\.|%2e){1,2}(?:/|$)", re.IGNORECASE)
 _ENCODED_SLASH = re.compile(rb"%2f", re.IGNORECASE)
 # Python refuses to convert longer digit strings (sys.int_info); Starlette's int convertor then raises.
 _LONG_NUMBER = re.compile(r"\d{4000}")
+
+
+def spell_plainly(path: str) -> str:
+    """Return ``path`` with what Flask's parameters take and Starlette's do not in a spelling that both take.
+
+    That is decimal digits beyond ASCII, and a line feed at the end.
+    """
+    if path.endswith("\n"):
+        path = path[:-1] + "x"
+    if path.isascii():
+        return path
+    return "".join(str(unicodedata.decimal(letter)) if letter.isdecimal() else letter for letter in path)
+
+
+async def refuse_path(_scope: Scope, _receive: Receive, _send: Send) -> None:
+    """Be new for a path that its router does not take, though the table gives it to new."""
+    raise RequestRefused(404, "Not Found")
 
 
 def canonicalise(scope: Scope, *, allow_encoded_slash: bool) -> None:

@@ -18,9 +18,9 @@ def rewrite_path(app: AsgiApp, public: Template, inner: Template) -> AsgiApp:
 
     async def call(scope: Scope, receive: Receive, send: Send) -> None:
         path = inner.format(public.params(scope["path"]))
-        scope["path"] = path
-        scope["raw_path"] = quote(path, safe=_PATH_SAFE).encode()
-        await app(scope, receive, send)
+        # A copy: the server's own scope goes on to name what the client asked for.
+        inside = {**scope, "path": path, "raw_path": quote(path, safe=_PATH_SAFE).encode()}
+        await app(inside, receive, send)
 
     return call
 

@@ -13,9 +13,6 @@ import re
 from contextvars import ContextVar
 from typing import Any
 
-from sqlalchemy import event
-from sqlalchemy.engine import Engine
-
 from gateway.errors import GatewayError
 
 _WRITES = re.compile(
@@ -67,7 +64,13 @@ def _without_texts(sql: str) -> str:
 
 
 def install() -> None:
-    """Watch every SQLAlchemy engine of this process. Installing twice does nothing."""
+    """Watch every SQLAlchemy engine of this process. Installing twice does nothing.
+
+    SQLAlchemy is imported here, with the first shadow call: a gateway that compares nothing saves its memory.
+    """
+    from sqlalchemy import event
+    from sqlalchemy.engine import Engine
+
     if not event.contains(Engine, "before_cursor_execute", _check):
         event.listen(Engine, "before_cursor_execute", _check)
 

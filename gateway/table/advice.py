@@ -36,6 +36,7 @@ def advise(rows: Rows, today: date) -> Iterator[Problem]:
         yield from _expiring(rows, row, today)
     yield from _unlisted(rows)
     yield from _hidden_by_gateway(rows)
+    yield from _unseen(rows)
 
 
 def _warning(rows: Rows, line: int, row: str, message: str, repair: str) -> Problem:
@@ -232,8 +233,21 @@ def _missing(route: NewRoute, reached: set[str] | None) -> str:
 def _line_for(rows: Rows, route: NewRoute, methods: str) -> str:
     path = route.path + ("/{path:path}" if route.kind == "mount" else "")
     template = (rows.websockets if route.kind == "websocket" else rows.http).templates[route.index]
-    is_known = bool(rows.rules_by_shape.get(template.shape))
+    is_known = not rows.legacy.is_known or bool(rows.rules_by_shape.get(template.shape))
     return f"{methods} {path}: {'shadow' if is_known and route.kind == 'route' else 'new'}"
+
+
+def _unseen(rows: Rows) -> Iterator[Problem]:
+    """Say what it means that the rules of a legacy app elsewhere cannot be seen."""
+    legacy = rows.spec.legacy
+    if not rows.legacy.is_known and legacy.kind in ("url", "command") and legacy.rules is None:
+        yield _warning(
+            rows,
+            legacy.line,
+            "backends.legacy",
+            "the legacy app's rules cannot be seen, so a row may take what another rule answers",
+            "save the output of `flask routes` to a file and name it: rules: FILE",
+        )
 
 
 def _hidden_by_gateway(rows: Rows) -> Iterator[Problem]:
@@ -260,6 +274,6 @@ def _hidden_by_gateway(rows: Rows) -> Iterator[Problem]:
                     rows,
                     0,
                     key,
-                    f"{path} is a rule of the legacy app, too, and the gateway answers it",
+                    f"{path} is a rule of the legacy app, too, which goes on answering it",
                     f"set {key} to another path, or to off",
                 )

@@ -178,10 +178,11 @@ class Rows:
 
     def _report_missing(self, row: Row, target: Template, missing: Sequence[str]) -> None:
         path = row.spec.new_path or row.spec.path
-        if row.spec.stage in _MOVING or row.is_websocket:
+        if row.spec.stage in _MOVING or row.spec.pins.new or row.is_websocket:
+            why = f"stage {row.spec.stage}" if row.spec.stage in _MOVING else "callers are pinned to new"
             self.fail(
                 row.spec,
-                f"stage {row.spec.stage}: the new app has no {'websocket' if row.is_websocket else 'route'} "
+                f"{why}: the new app has no {'websocket' if row.is_websocket else 'route'} "
                 f"for {','.join(missing)} {path}",
                 self._nearest_new(row, target, missing),
             )
@@ -210,7 +211,11 @@ class Rows:
             return (
                 f"there it answers {there} only: add a route to the new app, or take {','.join(missing)} off"
             )
-        templates = [routes.templates[route.index] for route in routes.routes if route.kind == routes.kind]
+        templates = [
+            routes.templates[route.index]
+            for route in routes.routes
+            if route.kind == routes.kind and route.is_in_schema
+        ]
         nearest = self._nearest(row.spec.new_path or row.spec.path, [template.text for template in templates])
         if nearest is None:
             return "add the route to the new app, or set the stage to legacy"

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 
-class Wrong(ValueError):  # noqa: N818 - it is a finding that a reader collects, never an error that travels
+class Wrong(ValueError):
     """Say what is wrong with one value (``message`` follows the key's name) and how to mend it."""
 
     def __init__(self, message: str, repair: str = "") -> None:
