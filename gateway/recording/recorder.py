@@ -339,4 +339,4 @@ def _with_length(before: Body, headers: Headers, after: Body) -> Headers:
     if before.length_bytes == after.length_bytes:
         return headers
     length = str(after.length_bytes).encode()
-    return tuple((name, value if name.lower() == b"content-length" else value) for name, value in headers)
+    return tuple((name, length if name.lower() == b"content-length" else value) for name, value in headers)

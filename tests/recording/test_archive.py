@@ -146,3 +146,16 @@ def test_nothing_can_be_told_of_a_file_that_is_none(tmp_path: Path) -> None:
     assert read_state(tmp_path / "none.har") is None
     (tmp_path / "other.har").write_text(json.dumps({"log": {"entries": []}}))
     assert read_state(tmp_path / "other.har") is None
+
+
+def test_an_account_that_gets_shorter_leaves_nothing_of_the_longer_one(tmp_path: Path) -> None:
+    path = tmp_path / "a.har"
+    create_archive(path, is_redacted=True)
+    archive = Archive(path)
+    for words in ("a long account of why it ended", "", "short"):
+        archive.append([], RecordingState(ended=words))
+        assert log(path)["_recording"]["ended"] == words
+        state = read_state(path)
+        assert state is not None
+        assert state.ended == words
+    archive.close()

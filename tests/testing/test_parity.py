@@ -416,7 +416,7 @@ def test_a_run_that_does_not_ask_for_it_imports_nothing_of_the_gateway(suite: py
 def test_the_page_on_the_fixture_names_every_option_and_the_marker() -> None:
     text = (Path(__file__).parents[2] / "docs" / "pytest.md").read_text("utf-8")
     source = Path(plugin.__file__).read_text("utf-8")
-    names = {*re.findall(r'"(--gateway-[a-z-]+)"', source), *re.findall(r'addini\("(\w+)"', source)}
+    names = {*re.findall(r'"(--gateway-[a-z-]+)"', source), *re.findall(r'addini\(\s*"(\w+)"', source)}
     assert len(names) == 5
     names |= {"gateway_legacy_env", "gateway_new_env", f"pytest.mark.{plugin.MARKER}"}
     assert {name for name in names if name not in text} == set()
