@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 from pathlib import Path
@@ -19,7 +20,7 @@ from fastapi import FastAPI
 from gateway.backends.a2wsgi_bridge import A2wsgiBridge
 from gateway.backends.asgi import AsgiBackend
 from gateway.backends.bridge import WsgiBridge
-from gateway.backends.inspect import find_flask, place_of
+from gateway.backends.inspect import find_flask
 from gateway.backends.legacy_errors import legacy_shape_of
 from gateway.backends.process import ManagedProcess
 from gateway.backends.upstream import Upstream
@@ -36,6 +37,7 @@ from gateway.serving.generation import UNMATCHED, Generation, Way, make_ways
 from gateway.serving.guard import Guard
 from gateway.serving.limits import RateLimiter
 from gateway.serving.reload import watch_file
+from gateway.serving.reporting import Reporter
 from gateway.serving.sampling import Sampler
 from gateway.serving.tally import Tally
 from gateway.shadowing.ledger import Ledger
@@ -45,17 +47,15 @@ from gateway.web.openapi import merged_description
 from gateway.web.own_paths import OwnPaths
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
     from gateway.backends.base import Backend, Receive, Scope, Send
-    from gateway.compare.signature import Finding
-    from gateway.table.route import Route, Snapshot
+    from gateway.table.route import Snapshot
     from gateway.table.spec import BackendSpec
 
 log = logging.getLogger("gateway")
 
 STOP_GRACE_S = 5.0
-SHOWN_FINDINGS = 50
 
 
 class Gateway(FastAPI):
@@ -81,6 +81,7 @@ class Gateway(FastAPI):
         compare = self._spec.compare
         self.ledger = Ledger(Redactor(os.urandom(32), compare.redact))
         self.shadows = Shadows(self.ledger, limit_bytes=compare.memory_cap_bytes)
+        self._reporter = Reporter(self._tallies, self.ledger)
         self._recorder = recorder_from_environ(os.environ, redact=self._spec.compare.redact)
         flask_app = find_flask(self._apps.legacy)
         self.front = Front(
@@ -144,14 +145,18 @@ class Gateway(FastAPI):
 
     async def reload(self) -> None:
         """Load the table again; put it in force if it is valid, keep the present one if it is not."""
-        migration = await asyncio.to_thread(
-            reload_migration,
-            self.migration.path,
-            self._apps,
-            self._spec,
-            generation=self.snapshot.generation + 1,
-        )
-        if migration.snapshot is None:
+        with _collecting_nothing():
+            migration = await asyncio.to_thread(
+                reload_migration,
+                self.migration.path,
+                self._apps,
+                self._spec,
+                generation=self.snapshot.generation + 1,
+            )
+            generation = None
+            if migration.snapshot is not None:
+                generation = await asyncio.to_thread(self._make_generation, migration.snapshot)
+        if migration.snapshot is None or generation is None:
             self.refused = migration
             log.error(
                 "%s is refused, generation %d stays in force:\n%s",
@@ -160,7 +165,6 @@ class Gateway(FastAPI):
                 "\n".join(str(problem) for problem in migration.errors),
             )
             return
-        generation = await asyncio.to_thread(self._make_generation, migration.snapshot)
         self.front.swap(generation)
         self.migration, self.refused = migration, None
         log.info("generation %d of %s is in force", migration.snapshot.generation, migration.path)
@@ -183,13 +187,13 @@ class Gateway(FastAPI):
             "problems": [str(problem) for problem in refused.errors] if refused is not None else [],
             "is_ready": not reasons,
             "reasons": reasons,
-            "routes": [self._report_route(route) for route in self.snapshot.routes],
+            "routes": self._reporter.routes(self.snapshot),
             "unmatched": self._tallies[UNMATCHED].by_backend() if UNMATCHED in self._tallies else {},
             "threads": dict(self.legacy.health().facts),
             "in_flight": self.front.in_flight,
             "shadow_dropped": self.ledger.dropped(),
             "shadow_stopped": self.ledger.stopped(),
-            "differences": [_report_finding(finding) for finding in self.ledger.findings()[:SHOWN_FINDINGS]],
+            "differences": self._reporter.differences(),
             "backends": {"legacy": _describe(self._spec.legacy), "new": _describe(self._spec.new)},
         }
 
@@ -203,27 +207,6 @@ class Gateway(FastAPI):
     def describe(self) -> dict[str, Any]:
         """Return the merged OpenAPI description of both apps under the table in force."""
         return merged_description(self.snapshot, self._apps.new)
-
-    def _report_route(self, route: Route) -> dict[str, Any]:
-        spec = route.spec
-        tally = self._tallies[route.id]
-        return {
-            "id": route.id,
-            "key": route.key,
-            "methods": sorted(route.methods) if route.methods is not None else ["ANY"],
-            "path": spec.path,
-            "stage": spec.stage.value,
-            "weight": f"{spec.weight_bp / 100:g}%" if spec.stage is Stage.CANARY else None,
-            "sample": f"{spec.sample_bp / 100:g}%" if _is_compared(route) else None,
-            "owner": spec.owner,
-            "is_listed": route.is_listed,
-            "legacy_view": route.legacy_rules[0].view if route.legacy_rules else "",
-            "new_view": _place_of_new(route),
-            "counts": tally.by_backend()
-            | {f"compared.{outcome}": n for outcome, n in self.ledger.outcomes(route.key).items()},
-            "failures": dict(tally.failures),
-            "fallbacks": tally.fallbacks,
-        }
 
     def _make_generation(self, snapshot: Snapshot) -> Generation:
         server = snapshot.spec.server
@@ -290,32 +273,20 @@ def _make_backend(spec: BackendSpec, app: Any, folder: Path) -> Backend:
             )
 
 
-def _is_compared(route: Route) -> bool:
-    methods = route.methods if route.methods is not None else ("GET",)
-    return bool(route.spec.sample_bp) and any(route.is_safe(method) for method in methods)
+@contextlib.contextmanager
+def _collecting_nothing() -> Iterator[None]:
+    """Keep the garbage collector from passing while a table is compiled.
 
-
-def _place_of_new(route: Route) -> str:
-    endpoint = getattr(route.new_route.route, "endpoint", None) if route.new_route is not None else None
-    return place_of(endpoint) if endpoint is not None else ""
-
-
-def _report_finding(finding: Finding) -> dict[str, Any]:
-    difference = finding.difference
-    return {
-        "route": finding.signature.route,
-        "kind": finding.signature.kind.value,
-        "place": finding.signature.place,
-        "count": finding.count,
-        "waived": finding.waived,
-        "is_advisory": difference.is_advisory,
-        "first": finding.first_s,
-        "last": finding.last_s,
-        "message": difference.message,
-        "control": difference.control,
-        "candidate": difference.candidate,
-        "curl": finding.examples[0].curl if finding.examples else "",
-    }
+    A compiled table is hundreds of thousands of objects and holds no garbage; a full pass in the middle
+    stops every request.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _describe(spec: BackendSpec) -> str:

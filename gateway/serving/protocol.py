@@ -37,6 +37,8 @@ HEAD_TIMEOUT_S = 10.0
 BODY_IDLE_TIMEOUT_S = 30.0
 WRITE_IDLE_TIMEOUT_S = 60.0
 """How long a client may take nothing of an answer that waits for it: its request may hold a thread."""
+WRITE_BUFFER_BYTES = 16 * 1024
+"""How much of an answer waits in this process, beyond the app's last chunk: a slow reader costs all of it."""
 SILENT_LIMIT_BYTES = 128 * 1024
 """How much may come without completing a header, a piece of a body or anything else: it is all kept."""
 
@@ -63,6 +65,7 @@ class GuardedHttpProtocol(HttpToolsProtocol):
     def connection_made(self, transport: Any) -> None:
         """Give a new connection its time to send a whole request head."""
         super().connection_made(transport)
+        transport.set_write_buffer_limits(WRITE_BUFFER_BYTES)
         self._is_in_head = True
         self._patience = self.loop.call_later(HEAD_TIMEOUT_S, self._lose_patience)
 

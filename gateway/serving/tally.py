@@ -1,4 +1,4 @@
-"""Count what was served, per route: plain integers, written by the event loop's thread only."""
+"""Count what was served, per route: plain integers, written by the event loop's thread, read by others."""
 
 from __future__ import annotations
 
@@ -21,6 +21,6 @@ class Tally:
     def by_backend(self) -> dict[str, int]:
         """Return the number of responses by who served them."""
         sums = {"legacy": 0, "new": 0, "gateway": 0}
-        for (backend, _status), count in self.served.items():
+        for (backend, _status), count in list(self.served.items()):
             sums[backend] += count
         return sums

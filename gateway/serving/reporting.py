@@ -1,0 +1,96 @@
+"""Word what a worker serves, route by route, as JSON-able values for the supervisor and the admin listener.
+
+What stays the same for as long as a snapshot does is worded once. It runs in a thread of the worker's, once
+a second: what it reads, the event loop writes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from gateway.backends.inspect import place_of
+from gateway.table.spec import Stage
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gateway.compare.signature import Finding
+    from gateway.serving.tally import Tally
+    from gateway.shadowing.ledger import Ledger
+    from gateway.table.route import Route, Snapshot
+
+SHOWN_FINDINGS = 50
+
+
+class Reporter:
+    """Report on routes by ``tallies`` (by route id) and on comparisons by ``ledger``."""
+
+    def __init__(self, tallies: Mapping[str, Tally], ledger: Ledger) -> None:
+        self._tallies = tallies
+        self._ledger = ledger
+        self._worded: tuple[Snapshot, list[dict[str, Any]]] | None = None
+
+    def routes(self, snapshot: Snapshot) -> list[dict[str, Any]]:
+        """Return every route with its stage, both implementations, and its counts."""
+        worded = self._worded
+        if worded is None or worded[0] is not snapshot:
+            worded = self._worded = (snapshot, [_word(route) for route in snapshot.routes])
+        return [{**row, **self._counts(route)} for route, row in zip(snapshot.routes, worded[1], strict=True)]
+
+    def differences(self) -> list[dict[str, Any]]:
+        """Return the most frequent findings."""
+        return [_word_finding(finding) for finding in self._ledger.findings()[:SHOWN_FINDINGS]]
+
+    def _counts(self, route: Route) -> dict[str, Any]:
+        tally = self._tallies[route.id]
+        outcomes = self._ledger.outcomes(route.key)
+        return {
+            "counts": tally.by_backend() | {f"compared.{outcome}": n for outcome, n in outcomes.items()},
+            "failures": dict(tally.failures),
+            "fallbacks": tally.fallbacks,
+        }
+
+
+def _word(route: Route) -> dict[str, Any]:
+    spec = route.spec
+    return {
+        "id": route.id,
+        "key": route.key,
+        "methods": sorted(route.methods) if route.methods is not None else ["ANY"],
+        "path": spec.path,
+        "stage": spec.stage.value,
+        "weight": f"{spec.weight_bp / 100:g}%" if spec.stage is Stage.CANARY else None,
+        "sample": f"{spec.sample_bp / 100:g}%" if _is_compared(route) else None,
+        "owner": spec.owner,
+        "is_listed": route.is_listed,
+        "legacy_view": route.legacy_rules[0].view if route.legacy_rules else "",
+        "new_view": _place_of_new(route),
+    }
+
+
+def _is_compared(route: Route) -> bool:
+    methods = route.methods if route.methods is not None else ("GET",)
+    return bool(route.spec.sample_bp) and any(route.is_safe(method) for method in methods)
+
+
+def _place_of_new(route: Route) -> str:
+    endpoint = getattr(route.new_route.route, "endpoint", None) if route.new_route is not None else None
+    return place_of(endpoint) if endpoint is not None else ""
+
+
+def _word_finding(finding: Finding) -> dict[str, Any]:
+    difference = finding.difference
+    return {
+        "route": finding.signature.route,
+        "kind": finding.signature.kind.value,
+        "place": finding.signature.place,
+        "count": finding.count,
+        "waived": finding.waived,
+        "is_advisory": difference.is_advisory,
+        "first": finding.first_s,
+        "last": finding.last_s,
+        "message": difference.message,
+        "control": difference.control,
+        "candidate": difference.candidate,
+        "curl": finding.examples[0].curl if finding.examples else "",
+    }
