@@ -17,6 +17,7 @@ import pytest
 from gateway.ci.recordings import read_har
 from gateway.cli.record import make_record_parser
 from gateway.cli.serve import make_parser
+from gateway.recording.archive import read_state
 from tests.projects import Project, gateway, make_project
 from tests.recording.samples import entries, log
 from tests.running import free_port, wait_until
@@ -94,6 +95,12 @@ def recording(project: Project, *options: str) -> Iterator[tuple[str, subprocess
         process.wait(20)
 
 
+def written(path: Path) -> int:
+    """Return how many entries a file that is being written has."""
+    state = read_state(path)
+    return state.entries if state is not None else 0
+
+
 def test_what_was_served_is_a_corpus_that_compare_reads(project: Project) -> None:
     path = project.folder / "session.har"
     with recording(project, "--output", "session.har", "--limit", "3") as (url, process, output):
@@ -124,13 +131,13 @@ def test_a_recording_survives_the_restart_of_its_worker(project: Project) -> Non
     path = project.folder / "recording.har"
     with recording(project) as (url, process, output):
         httpx.get(url + "/time")
-        wait_until(lambda: len(entries(path)) == 1, what="the first entry")
+        wait_until(lambda: written(path) == 1, what="the first entry")
         process.send_signal(signal.SIGHUP)
-        wait_until(lambda: "rolled 1 workers" in output.read_text(), timeout_s=30, what="the new worker")
+        wait_until(lambda: "rolled 1 worker" in output.read_text(), timeout_s=30, what="the new worker")
 
         def is_recorded_again() -> bool:
             httpx.get(url + "/time")
-            return len(entries(path)) > 1
+            return written(path) > 1
 
         wait_until(is_recorded_again, what="another entry")
     assert log(path)["_recording"]["ended"] == ""
