@@ -189,11 +189,19 @@ class GuardedHttpProtocol(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Bound the number and size of header fields; drop trailers, which would arrive behind the guard."""
-        self._count(len(name) + len(value) + 4, 431)
-        if len(self.headers) >= HEADERS_LIMIT:
+        # Called for every field of every request: what it could call stands here in full.
+        self._head_bytes = counted = self._head_bytes + len(name) + len(value) + 4
+        if counted > self._head_limit_bytes:
+            raise RequestRefused(431, f"the request head is over {HEADERS_LIMIT_BYTES} bytes")
+        if not self._is_in_head:
+            return
+        headers = self.headers
+        if len(headers) >= HEADERS_LIMIT:
             raise RequestRefused(431, f"more than {HEADERS_LIMIT} header fields")
-        if self._is_in_head:
-            super().on_header(name, value)
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        headers.append((name, value))
 
     def _count(self, size_bytes: int, status: int) -> None:
         self._head_bytes += size_bytes

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from gateway.backends.base import AsgiApp, Message, Receive, Scope, Send
     from gateway.table.template import Template
 
@@ -28,16 +30,16 @@ def rewrite_path(app: AsgiApp, public: Template, inner: Template) -> AsgiApp:
 def answer_head(app: AsgiApp) -> AsgiApp:
     """Return ``app`` answering HEAD as its GET without the body (RFC 9110, 9.3.2)."""
 
-    async def call(scope: Scope, receive: Receive, send: Send) -> None:
+    def call(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        # Most requests are no HEAD: they pay no coroutine of their own here.
         if scope.get("method") != "HEAD":
-            await app(scope, receive, send)
-            return
+            return app(scope, receive, send)
 
         async def send_head(message: Message) -> None:
             if message["type"] == "http.response.body":
                 message = {**message, "body": b""}
             await send(message)
 
-        await app({**scope, "method": "GET"}, receive, send_head)
+        return app({**scope, "method": "GET"}, receive, send_head)
 
     return call
