@@ -24,6 +24,7 @@ LEGACY = """
     import time
     from flask import Flask, Response, g, jsonify, redirect, request, session
 
+    BLOCK = b"x" * 65536
     app = Flask(__name__)
     app.secret_key = "legacy"
     calls = []
@@ -64,6 +65,7 @@ LEGACY = """
         )
 
     @app.get("/legacy/number/<int:number>")
+    @app.get("/new/number/<int:number>")
     def number(number):
         return str(number % 10)
 
@@ -128,7 +130,7 @@ LEGACY = """
     def endless():
         def produce():
             while True:
-                yield b"x" * 65536
+                yield BLOCK
         return Response(produce())
 
     @app.get("/override")
@@ -142,6 +144,7 @@ NEW = """
     from fastapi import FastAPI, Request
     from fastapi.responses import JSONResponse, StreamingResponse
 
+    BLOCK = b"x" * 65536
     app = FastAPI(openapi_url=None)
     calls = []
     local = contextvars.ContextVar("local", default="")
@@ -219,7 +222,7 @@ NEW = """
     async def endless():
         async def produce():
             while True:
-                yield b"x" * 65536
+                yield BLOCK
                 await asyncio.sleep(0)
         return StreamingResponse(produce())
 

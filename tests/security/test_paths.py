@@ -92,6 +92,16 @@ def test_a_line_feed_at_the_end_of_what_no_framework_takes_is_a_404(gate: Attack
     assert get(gate, target)[0] == 404
 
 
+@pytest.mark.parametrize("digit", [b"%D9%A7", b"%EF%BC%97", b"%E0%A5%AD", b"1%D9%A7", b"%D9%A7%0A"])
+def test_a_digit_that_only_flask_reads_brings_no_request_of_a_new_row_to_legacy(
+    gate: Attacked, digit: bytes
+) -> None:
+    assert get(gate, b"/new/number/" + digit)[:2] == (404, b"gateway")
+    assert gate.calls() == []
+    status, served_by, _data = get(gate, b"/legacy/number/" + digit)
+    assert (status in (200, 404), served_by) == (True, b"legacy")
+
+
 @pytest.mark.parametrize("slashes", [b"//", b"///", b"////////"])
 def test_leading_slashes_reach_new_as_one_and_legacy_as_they_came(gate: Attacked, slashes: bytes) -> None:
     assert get(gate, slashes + b"new/echo/a")[:2] == (200, b"new")
