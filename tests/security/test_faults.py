@@ -8,6 +8,7 @@ import signal
 import socket
 import threading
 import time
+from functools import partial
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,6 +50,10 @@ class Load:
         self._stop.set()
         for thread in self._threads:
             thread.join(20)
+
+    def has_just_seen(self, answer: tuple[int, str]) -> bool:
+        """Tell whether the last answer was this one."""
+        return self.answers[-1:] == [answer]
 
     def _run(self) -> None:
         connection = HTTPConnection(*self._address, timeout=20)
@@ -116,7 +121,7 @@ def test_reloads_under_load_fail_no_request_and_none_sees_two_generations(
         for number in range(RELOADS):
             project.write_table(tables[number % 2], BACKENDS)
             wanted = (200, '"new" new') if number % 2 == 0 else (200, "legacy None")
-            wait_until(lambda: load.answers[-1:] == [wanted], what=f"{wanted}")
+            wait_until(partial(load.has_just_seen, wanted), what=f"{wanted}")
     assert load.failures == []
     assert set(load.answers) == {(200, '"new" new'), (200, "legacy None"), (200, "legacy legacy")}
 
