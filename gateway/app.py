@@ -124,12 +124,12 @@ class Gateway(FastAPI):
             if self._stack is not None:
                 return
             async with contextlib.AsyncExitStack() as stack:
+                if self._recorder is not None:  # closed last: what is answered while draining belongs in it
+                    stack.push_async_callback(asyncio.to_thread, self._recorder.close)
                 for backend in (self.legacy, self.new):
                     stack.push_async_callback(backend.stop, STOP_GRACE_S)
                     await backend.start()
                 stack.push_async_callback(self.shadows.stop)
-                if self._recorder is not None:
-                    stack.push_async_callback(asyncio.to_thread, self._recorder.close)
                 stop = asyncio.Event()
                 watching = asyncio.create_task(
                     watch_file(self.migration.path, self._spec.digest, self.reload, stop)

@@ -79,9 +79,10 @@ class Front:
         way = generation.way_of(method, scope["path"])
         REQUEST_ID.set(screened.request_id.decode("latin-1"))
         is_compared = way.sampling is not None and self._sampler.is_drawn(way, method)
-        if is_compared or (self._recorder is not None and self._recorder.wants(scope)):
-            capture = Capture(scope, receive, send, self._cap_bytes(way))
-            return self._serve_captured(generation, way, screened, capture, is_compared=is_compared)
+        recorder = self._recorder if self._recorder is not None and self._recorder.wants(scope) else None
+        if is_compared or recorder is not None:
+            capture = Capture(scope, receive, send, _cap_bytes(way, recorder))
+            return self._serve_captured(generation, way, screened, capture, recorder, is_compared=is_compared)
         responder = Responder(scope, receive, send, generation, way, screened.request_id)
         if method not in _BODILESS or way.body_limit_bytes is not None:
             receive = responder.receive
@@ -89,12 +90,15 @@ class Front:
             return self._call(way, way.decision.backend, screened, responder, receive)  # type: ignore[union-attr] # a plain way is decided
         return self._serve_with_care(generation, way, screened, responder, receive)
 
-    def _cap_bytes(self, way: Way) -> int:
-        caps = [way.sampling.cap_bytes] if way.sampling is not None else []
-        return max([*caps, self._recorder.body_cap_bytes] if self._recorder is not None else caps)
-
     async def _serve_captured(
-        self, generation: Generation, way: Way, screened: Screened, capture: Capture, *, is_compared: bool
+        self,
+        generation: Generation,
+        way: Way,
+        screened: Screened,
+        capture: Capture,
+        recorder: Recorder | None,
+        *,
+        is_compared: bool,
     ) -> None:
         """Serve a request that is compared or recorded: kept as it streams past, used when it is answered."""
         responder = Responder(
@@ -106,10 +110,10 @@ class Front:
             if is_compared:
                 other_side = self._as_new(way, screened) if responder.backend == "legacy" else way.legacy
                 self._sampler.offer(way, capture, responder, other_side)
-            if self._recorder is not None and not responder.is_overtaken:
+            if recorder is not None and not responder.is_overtaken:
                 exchange = capture.exchange("new" if responder.backend == "new" else "legacy")
                 if exchange is not None:
-                    self._recorder.offer(exchange.record, exchange.observation, exchange.primary)
+                    recorder.offer(exchange.record, exchange.observation, exchange.primary)
 
     def _as_new(self, way: Way, screened: Screened) -> AsgiApp:
         """Return new as a request of this way reaches it."""
@@ -264,6 +268,12 @@ class Front:
             await way.new(scope, receive, send)
         finally:
             self.in_flight -= 1
+
+
+def _cap_bytes(way: Way, recorder: Recorder | None) -> int:
+    """Return how much of a body is worth keeping for the comparison and for the recording."""
+    caps = [way.sampling.cap_bytes] if way.sampling is not None else []
+    return max([*caps, recorder.body_cap_bytes] if recorder is not None else caps)
 
 
 def _answer_for(error: BackendError) -> Answer:
