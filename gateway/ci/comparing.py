@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 
 from gateway.ci.databases import open_original
 from gateway.ci.freezing import BEFORE_S
+from gateway.ci.judging import Gathered, Settings
 from gateway.ci.results import RuleReport, Run
-from gateway.ci.running import Gathered, Settings, run_scenarios
+from gateway.ci.running import run_scenarios
 from gateway.ci.sides import OwnSide, RemoteSide, SideOptions
 from gateway.compare.redaction import Redactor
 from gateway.errors import GatewayError
@@ -50,6 +51,7 @@ class Options:
     jobs: int = 1
     is_strict: bool = False
     is_frozen: bool = False
+    has_attempts: bool = False
     timeout_s: float = 60.0
     base_url: str = ""
 
@@ -90,6 +92,8 @@ def compare_corpus(
         base_urls=against or ("", ""),
         timeout_s=options.timeout_s,
         is_remote=against is not None,
+        has_attempts=options.has_attempts,
+        is_frozen=options.is_frozen,
     )
     gathered = Gathered(settings)
     is_interrupted = False
@@ -109,6 +113,8 @@ def compare_corpus(
         rules=tuple(_rule_reports(gathered)),
         correlations=tuple(gathered.correlations),
         notes=tuple(notes),
+        failures=tuple(dict.fromkeys(gathered.failures)),
+        attempted=gathered.attempted,
         sides=("control", "candidate") if against else ("legacy", "new"),
         table=snapshot.spec.source,
         scenario_count=len(corpus.scenarios),

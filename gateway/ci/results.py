@@ -133,6 +133,7 @@ class Run:
     accepted: tuple[tuple[Finding, str], ...] = ()
     sides: tuple[str, str] = ("legacy", "new")
     table: str = "routing.yaml"
+    attempted: int = 0
     scenario_count: int = 0
     scenarios_done: int = 0
     elapsed_s: float = 0.0

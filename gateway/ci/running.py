@@ -1,4 +1,4 @@
-"""Run scenarios on both sides, and hold what they answered together.
+"""Run scenarios on both sides.
 
 A scenario runs to its end on control, then from the same starting state on the candidate. Scenarios are
 independent: several may run at once, each pair of sides with its own copies.
@@ -10,99 +10,28 @@ import contextlib
 import queue
 import threading
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from hashlib import sha256
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import unquote
 
 from gateway.ci.corpus import CorpusError
 from gateway.ci.correlation import Correlation, Correlator, Jar
 from gateway.ci.exchange import Sent
-from gateway.ci.results import Exchange, RowTally
-from gateway.ci.rows import KeyMap
-from gateway.ci.sides import is_answered_by_new
+from gateway.ci.judging import Done, Judge, record_of
+from gateway.ci.security import Attempted, attempts, credentials, is_let_in
 from gateway.ci.variables import Unfilled, Variables, filled
-from gateway.compare.engine import compare, terms_for
-from gateway.compare.observation import Body, Observation, RequestRecord
-from gateway.compare.pairing import Pairing
-from gateway.compare.signature import Findings
+from gateway.compare.curl import curl_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
-    from datetime import date
+    from collections.abc import Callable, Iterable
 
     from gateway.ci.corpus import CorpusRequest, Scenario
-    from gateway.ci.results import Selection
-    from gateway.ci.sides import Asked, Side
-    from gateway.compare.difference import Comparison
-    from gateway.compare.engine import Terms
-    from gateway.compare.redaction import Redactor
-    from gateway.table.route import Route, Snapshot
+    from gateway.ci.judging import Gathered
+    from gateway.ci.sides import Side
+    from gateway.table.route import Route
 
-LEAST_CAP_BYTES = 16 * 1024 * 1024
-"""Bodies up to this size are compared whole, whatever the table's cap for live shadowing is."""
-
-SHOWN_VALUES = 20
 Pair = tuple["Side", "Side"]
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """Hold what stays the same for a whole run. ``base_url`` is the address in ``curl`` lines."""
-
-    snapshot: Snapshot
-    selection: Selection
-    today: date
-    redactor: Redactor
-    environ: Mapping[str, str]
-    base_url: str = "http://localhost:8000"
-    base_urls: tuple[str, str] = ("", "")
-    timeout_s: float = 60.0
-    is_remote: bool = False
-
-    @property
-    def cap_bytes(self) -> int:
-        """Return up to which size a body is captured."""
-        return max(self.snapshot.spec.compare.body_cap_bytes, LEAST_CAP_BYTES)
-
-
-@dataclass(frozen=True, slots=True)
-class _Done:
-    request: CorpusRequest
-    route: Route | None
-    sent: Sent
-    asked: Asked | None
-    note: str = ""
-
-
-class Gathered:
-    """Gather what scenarios find; several threads add to it."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        self.findings = Findings()
-        self.exchanges: list[Exchange] = []
-        self.correlations: list[Correlation] = []
-        self.rows = {
-            route.key: RowTally(route, settings.selection.has(route)) for route in settings.snapshot.routes
-        }
-        self.skipped_tables: set[str] = set()
-        self.scenarios_done = 0
-        self.lock = threading.Lock()
-        self._terms: dict[str, Terms] = {}
-
-    def terms_of(self, route: Route) -> Terms:
-        """Return the terms of a row, compiled once."""
-        terms = self._terms.get(route.id)
-        if terms is None:
-            terms = self._terms[route.id] = terms_for(
-                route.spec,
-                self.settings.snapshot.spec.compare,
-                today=self.settings.today,
-                base_urls=self.settings.base_urls,
-                redactor=self.settings.redactor,
-            )
-        return terms
 
 
 def run_scenarios(
@@ -171,7 +100,9 @@ def run_scenario(
     mine = runner.run(control, None)
     theirs = runner.run(candidate, mine)
     if len(theirs) == len(scenario.requests) or not runner.stop.is_set():
-        runner.judge(mine, theirs, control)
+        Judge(scenario, gathered).judge(mine, theirs, control, runner.correlations)
+    if gathered.settings.has_attempts and not runner.stop.is_set():
+        runner.attempt(mine, control, candidate)
 
 
 class _Scenario:
@@ -184,8 +115,10 @@ class _Scenario:
         self.stop = stop
         self.now_s = int(time.time())
         self.correlations: list[Correlation] = []
+        self.attempted: list[Attempted] = []
+        self.is_attempting = False
 
-    def run(self, side: Side, reference: list[_Done] | None) -> list[_Done]:
+    def run(self, side: Side, reference: list[Done] | None) -> list[Done]:
         """Send every request in order; ``reference`` is what control did, None for control itself."""
         side.prepare()
         scenario = self.scenario
@@ -194,7 +127,7 @@ class _Scenario:
         )
         jar, correlator = Jar(), Correlator(scenario.name)
         moment = sha256(scenario.name.encode()).hexdigest()[:16]  # a header's value, whatever the name holds
-        done: list[_Done] = []
+        done: list[Done] = []
         for number, request in enumerate(scenario.requests, 1):
             if self.stop.is_set():
                 break
@@ -204,7 +137,7 @@ class _Scenario:
             try:
                 sent = original if request.is_literal else filled(original, variables, request.source)
             except Unfilled as exc:
-                done.append(_Done(request, None, original, None, f"not sent: {exc}"))
+                done.append(Done(request, None, original, None, f"not sent: {exc}"))
                 continue
             if theirs is not None and theirs.asked is not None:
                 # What control was sent stands for what has no value of its own on this side.
@@ -222,6 +155,8 @@ class _Scenario:
             if request.has_jar:
                 sent = jar.apply(sent, is_literal=request.is_literal)
             route = self._route(sent)
+            if self.is_attempting:
+                self._attempt(side, number, sent, route, moment, is_control=theirs is None)
             asked = side.ask(
                 sent,
                 route,
@@ -235,13 +170,56 @@ class _Scenario:
             correlator.learn(
                 number, self._reference(request, theirs), observation.headers, observation.body.captured
             )
-            done.append(_Done(request, route, sent, asked))
+            done.append(Done(request, route, sent, asked))
         _add_late_rows(done, side)
         self.correlations.extend(each for each in correlator.found if each not in self.correlations)
         return done
 
+    def attempt(self, mine: list[Done], control: Side, candidate: Side) -> None:
+        """Run the scenario again on both sides, each request preceded by those of people to be kept out."""
+        self.is_attempting = True
+        sides: list[dict[tuple[int, str], Attempted]] = []
+        reference: list[Done] | None = None
+        for side in (control, candidate):
+            self.attempted = []
+            done = self.run(side, reference)
+            reference = reference or done
+            sides.append({(each.number, each.attempt.who): each for each in self.attempted})
+        for key, left in sides[0].items():
+            right, genuine = sides[1].get(key), mine[key[0] - 1]
+            if right is None or genuine.asked is None or genuine.route is None:
+                continue
+            was_let_in = is_let_in(genuine.asked.observation.status)
+            if was_let_in and not is_let_in(left.status) and is_let_in(right.status):
+                curl = curl_line(self.settings.redactor.request(record_of(self.settings, left.attempt.sent)))
+                self.gathered.failures.append(
+                    f"{genuine.route.key}: {left.attempt.who}, control keeps out ({left.status}) and the "
+                    f"candidate lets in ({right.status}); no waiver covers this: {curl}"
+                )
+        self.gathered.attempted += len(sides[0])
+
+    def _attempt(
+        self, side: Side, number: int, sent: Sent, route: Route | None, moment: str, *, is_control: bool
+    ) -> None:
+        if route is None or not self.settings.selection.has(route):
+            return
+        given = self.gathered.given[0 if is_control else 1]
+        own = credentials(sent)
+        if own and own not in given:
+            given.append(own)
+        for attempt in attempts(sent, tuple(given), can_move_clock=self.settings.is_frozen):
+            when = f"{number + attempt.later_s}:{moment}"
+            asked = side.ask(
+                attempt.sent,
+                route,
+                when,
+                cap_bytes=self.settings.cap_bytes,
+                timeout_s=self.settings.timeout_s,
+            )
+            self.attempted.append(Attempted(number, attempt, asked.observation.status))
+
     def _reference(
-        self, request: CorpusRequest, theirs: _Done | None
+        self, request: CorpusRequest, theirs: Done | None
     ) -> tuple[tuple[tuple[bytes, bytes], ...], bytes] | None:
         if theirs is not None and theirs.asked is not None:
             observation = theirs.asked.observation
@@ -254,112 +232,8 @@ class _Scenario:
         path = unquote(sent.target.partition("?")[0])
         return self.settings.snapshot.matcher.match(sent.method, path)
 
-    def judge(self, mine: list[_Done], theirs: list[_Done], control: Side) -> None:
-        """Compare every pair of answers, and add what was found."""
-        pairing, keys = Pairing(), KeyMap()
-        tables = control.reading().tables
-        with self.gathered.lock:
-            for number, (one, other) in enumerate(zip(mine, theirs, strict=False), 1):
-                route = one.route
-                if one.asked is None or other.asked is None or route is None:
-                    self._skip(number, one, other)
-                    continue
-                if not self.settings.is_remote and not is_answered_by_new(route):
-                    self._skip(number, one, other, "only legacy has it")
-                    continue
-                left, right = one.asked.observation, other.asked.observation
-                if left.effects.rows is not None and right.effects.rows is not None:
-                    aligned = keys.align(left.effects.rows, right.effects.rows, tables)
-                    right = replace(right, effects=replace(right.effects, rows=aligned))
-                # Two processes on a busy machine say little about time, and it is no part of an answer.
-                comparison = compare(
-                    replace(left, first_byte_s=None, end_s=None),
-                    replace(right, first_byte_s=None, end_s=None),
-                    self.gathered.terms_of(route),
-                    method=one.sent.method,
-                    pairing=pairing,
-                )
-                pairing = comparison.pairing
-                self._add(number, one, other, left, right, comparison)
-            self.gathered.correlations.extend(self.correlations)
-            self.gathered.skipped_tables.update(control.reading().skipped)
-            self.gathered.scenarios_done += 1
 
-    def _skip(self, number: int, one: _Done, other: _Done, why: str = "") -> None:
-        note = why or one.note or other.note or "no row of the table takes it"
-        statuses = [each.asked.observation.status if each.asked else None for each in (one, other)]
-        self.gathered.exchanges.append(
-            Exchange(
-                scenario=self.scenario.name,
-                number=number,
-                request=self.settings.redactor.request(self._record(one.sent)),
-                source=one.request.source,
-                route=one.route.key if one.route else "",
-                is_selected=False,
-                control_status=statuses[0] or 0,
-                candidate_status=statuses[1],
-                outcome=None,
-                note=note,
-            )
-        )
-
-    def _add(
-        self,
-        number: int,
-        one: _Done,
-        other: _Done,
-        left: Observation,
-        right: Observation,
-        comparison: Comparison,
-    ) -> None:
-        gathered, redactor = self.gathered, self.settings.redactor
-        assert one.route is not None and one.asked is not None and other.asked is not None  # noqa: S101, PT018 - judge() has looked; this tells the type checker
-        row = gathered.rows[one.route.key]
-        request = redactor.request(self._record(one.sent))
-        if comparison.differences:
-            gathered.findings.add(
-                row.key,
-                comparison,
-                at_s=time.time(),
-                request=request,
-                control=redactor.observation(left),
-                candidate=redactor.observation(right),
-            )
-        _count(row, one, left, right, comparison)
-        raised = tuple(
-            (name, redactor.text(f"{each.raised.type}: {each.raised.message}\n{each.raised.traceback}"))
-            for name, each in (("control", one.asked), ("candidate", other.asked))
-            if each.raised is not None
-        )
-        gathered.exchanges.append(
-            Exchange(
-                scenario=self.scenario.name,
-                number=number,
-                request=request,
-                source=one.request.source,
-                route=row.key,
-                is_selected=row.is_selected,
-                control_status=left.status,
-                candidate_status=right.status,
-                outcome=comparison.outcome,
-                differences=comparison.differences,
-                omitted=comparison.omitted,
-                note=comparison.note,
-                raised=raised,
-            )
-        )
-
-    def _record(self, sent: Sent) -> RequestRecord:
-        headers = tuple(
-            (name.encode("latin-1", "replace"), value.encode("utf-8", "surrogateescape"))
-            for name, value in sent.headers
-        )
-        return RequestRecord(
-            sent.method, self.settings.base_url + sent.target, headers, Body.of(sent.body, cap_bytes=65_536)
-        )
-
-
-def _add_late_rows(done: list[_Done], side: Side) -> None:
+def _add_late_rows(done: list[Done], side: Side) -> None:
     """Give rows that were written after the last answer to the last request that was answered."""
     with contextlib.suppress(CorpusError):
         late = side.late_rows()
@@ -372,21 +246,3 @@ def _add_late_rows(done: list[_Done], side: Side) -> None:
                     asked = replace(asked, observation=replace(asked.observation, effects=effects))
                     done[index] = replace(done[index], asked=asked)
                 return
-
-
-def _count(row: RowTally, one: _Done, left: Observation, right: Observation, comparison: Comparison) -> None:
-    row.outcomes[comparison.outcome] += 1
-    row.status_classes[f"{left.status // 100}xx" if left.status else "none"] += 1
-    if left.end_s is not None and right.end_s is not None:
-        row.control_s.append(left.end_s)
-        row.candidate_s.append(right.end_s)
-    path, _, query = one.sent.target.partition("?")
-    found = list(row.route.template.params(unquote(path)).items())
-    found.extend((f"?{name}", value) for name, value in parse_qsl(query, keep_blank_values=True))
-    for name, value in found:
-        values = row.parameters.setdefault(name, set())
-        if len(values) < SHOWN_VALUES:
-            values.add(value)
-    for count in comparison.rule_counts:
-        row.rule_places[count.rule.line] += count.places
-        row.rule_waived[count.rule.line] += count.waived

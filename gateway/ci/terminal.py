@@ -183,6 +183,8 @@ def _verdict(run: Run) -> Iterator[Line]:
     scenarios = f"{done} scenario{'' if done == '1' else 's'}"
     what = f"{run.sides[0]} against {run.sides[1]}: {sent} requests in {scenarios}, {run.elapsed_s:.1f} s"
     yield (what,)
+    if run.attempted:
+        yield (f"{_counted(run.attempted, 'request')} as somebody to be kept out, on each side",)
     verdict = run.verdict
     if verdict is Verdict.INTERRUPTED:
         yield (("Interrupted. ", "bold yellow"), "What is above was compared; the rest was not.")

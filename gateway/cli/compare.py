@@ -1,5 +1,6 @@
 """``gateway compare``: send the same requests to both apps, and fail where a client would notice."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +11,8 @@ from gateway.cli.options import DEFAULT_CONFIG, ConfigOption
 from gateway.cli.output import err, out
 
 if TYPE_CHECKING:
-    from gateway.ci.results import Selection
+    from gateway.ci.baseline import Accepted
+    from gateway.ci.results import Run, Selection
     from gateway.table.route import Snapshot
 
 
@@ -54,6 +56,23 @@ def run(
     freeze: Annotated[
         bool, typer.Option("--freeze", help="Give both sides the same clock and the same chance.")
     ] = False,
+    security: Annotated[
+        bool,
+        typer.Option(
+            "--security", help="Ask again as nobody, as another user, forged, expired, with a bad CSRF token."
+        ),
+    ] = False,
+    baseline: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Known differences, each with a reason and a day.")
+    ] = None,
+    accept: Annotated[
+        bool, typer.Option("--accept", help="Put what differs into the baseline; needs --reason and --until.")
+    ] = False,
+    reason: Annotated[str | None, typer.Option(metavar="TEXT", help="Why --accept accepts.")] = None,
+    until: Annotated[
+        datetime | None,
+        typer.Option(metavar="DATE", formats=["%Y-%m-%d"], help="Until when --accept accepts."),
+    ] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Fail on rules that matched nothing, too.")
     ] = False,
@@ -68,10 +87,10 @@ def run(
     """Run corpora on both sides; return 0 when they are the same, 1 when not, 2 when nothing was compared."""
     from gateway.ci.comparing import Options, UsageError, compare_corpus
     from gateway.ci.corpus import CorpusError, read_corpora
-    from gateway.ci.databases import StateError
     from gateway.ci.reports import parse_reports, write_reports
     from gateway.ci.selecting import SelectionError
     from gateway.ci.servers import SideError
+    from gateway.ci.tables import StateError
     from gateway.ci.terminal import terminal_lines
     from gateway.cli.progress import Progress
 
@@ -89,10 +108,14 @@ def run(
             jobs=jobs,
             is_strict=strict,
             is_frozen=freeze,
+            has_attempts=security,
             timeout_s=timeout,
         )
+        known = _known(baseline, reason, until, is_accepting=accept)
         with Progress(len(corpus.scenarios)) as progress:
             found = compare_corpus(snapshot, corpus, selection, options, ears=progress.ears)
+        if baseline is not None:
+            found = _held_to(found, baseline, known, reason, until)
     except (UsageError, CorpusError, SelectionError, StateError) as exc:
         refuse(str(exc), WRONG_USAGE)
     except SideError as exc:
@@ -102,6 +125,32 @@ def run(
         out(*line)
     write_reports(found, wanted)
     return int(found.verdict)
+
+
+def _known(
+    path: Path | None, reason: str | None, until: datetime | None, *, is_accepting: bool
+) -> "tuple[Accepted, ...]":
+    from gateway.ci.baseline import read_baseline
+    from gateway.ci.comparing import UsageError
+
+    if is_accepting and (path is None or not reason or until is None):
+        raise UsageError("--accept needs --baseline FILE, --reason TEXT and --until DATE")
+    if not is_accepting and (reason or until):
+        raise UsageError("--reason and --until belong to --accept")
+    if path is None or (is_accepting and not path.exists()):
+        return ()
+    return read_baseline(path)
+
+
+def _held_to(
+    found: "Run", path: Path, known: "tuple[Accepted, ...]", reason: str | None, until: datetime | None
+) -> "Run":
+    from gateway.ci.baseline import apply_baseline, updated, write_baseline
+
+    if reason and until is not None and not found.is_interrupted:
+        known = updated(found, known, reason=reason, until=until.date())
+        write_baseline(path, known)
+    return apply_baseline(found, known, today=datetime.now(UTC).date())
 
 
 def _check_usage(

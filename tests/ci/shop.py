@@ -51,7 +51,8 @@ LEGACY = """
 
     @app.get("/guarded")
     def guarded():
-        return (jsonify(ok=True), 200) if request.headers.get("Authorization") else (jsonify(error="who?"), 401)
+        has_credentials = bool(request.headers.get("Authorization"))
+        return (jsonify(ok=True), 200) if has_credentials else (jsonify(error="who?"), 401)
 """
 
 NEW = """
@@ -99,7 +100,11 @@ NEW = """
 """
 
 PLANTED = (
-    ("""return shown(rows[0]) if rows else""", """return shown(rows[0]) | {"price": "0.00"} if rows else"""),
+    ("""return shown(rows[0]) if rows else""", """return renamed(shown(rows[0])) if rows else"""),
+    (
+        """    app = FastAPI()\n""",
+        """    app = FastAPI()\n\n    def renamed(it):\n        return it | {"label": it.pop("name")}\n""",
+    ),
     (
         """return {"price": f'{rows[0]["cents"] / 100:.2f}'}""",
         """return {"price": rows[0]["cents"] / 100}""",
@@ -107,7 +112,7 @@ PLANTED = (
     ("""SELECT * FROM items WHERE is_hidden = 0 ORDER""", """SELECT * FROM items ORDER"""),
     ("""body["name"], body["cents"])""", """body["name"], body["cents"] + 1)"""),
 )
-"""A wrong value, a float for a Decimal, a filter that is gone, a row that is written otherwise."""
+"""A renamed field, a float for a Decimal, a filter that is gone, a row that is written otherwise."""
 
 TABLE = """
     routes:
