@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gateway.ci.databases import open_original
 from gateway.ci.freezing import BEFORE_S
@@ -54,6 +54,8 @@ class Options:
     has_attempts: bool = False
     timeout_s: float = 60.0
     base_url: str = ""
+    generated: int = 0
+    generated_headers: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,7 @@ def compare_corpus(
     selection: Selection,
     options: Options,
     *,
+    description: Mapping[str, Any] | None = None,
     environ: Mapping[str, str] | None = None,
     ears: Ears | None = None,
 ) -> Run:
@@ -102,9 +105,11 @@ def compare_corpus(
         jobs = max(1, min(options.jobs, len(corpus.scenarios)))
         try:
             run_scenarios(corpus.scenarios, make_pair, gathered, jobs=jobs, told=ears.scenario_done)
+            if options.generated:
+                _generate(make_pair, gathered, options, description or {})
         except KeyboardInterrupt:
             is_interrupted = True
-    notes = [*corpus.notes, *(_skipped_tables(gathered))]
+    notes = [*corpus.notes, *gathered.notes, *(_skipped_tables(gathered))]
     return Run(
         selection=selection,
         rows=tuple(row for row in gathered.rows.values() if row.is_selected or row.requests),
@@ -123,6 +128,22 @@ def compare_corpus(
         is_strict=options.is_strict,
         is_interrupted=is_interrupted,
     )
+
+
+def _generate(
+    make_pair: Callable[[int], Pair], gathered: Gathered, options: Options, description: Mapping[str, Any]
+) -> None:
+    try:
+        from gateway.ci.generating import generate, operations
+    except ImportError as exc:
+        raise UsageError("--generate needs Hypothesis; pip install hypothesis") from exc
+    pair = make_pair(0)
+    try:
+        found = operations(gathered.settings.selection.routes, description)
+        generate(found, pair, gathered, count=options.generated, headers=options.generated_headers)
+    finally:
+        for side in pair:
+            side.close()
 
 
 def _refuse_shared_writes(snapshot: Snapshot, corpus: Corpus, options: Options) -> None:

@@ -82,6 +82,7 @@ class Gathered:
         }
         self.skipped_tables: set[str] = set()
         self.failures: list[str] = []
+        self.notes: list[str] = []
         self.attempted = 0
         self.given: dict[int, list[tuple[tuple[str, str], ...]]] = {0: [], 1: []}
         self.scenarios_done = 0
@@ -100,6 +101,18 @@ class Gathered:
                 redactor=self.settings.redactor,
             )
         return terms
+
+    def absorb(self, other: Gathered) -> None:
+        """Take in everything that another one has gathered."""
+        with self.lock:
+            for finding in other.findings:
+                self.findings.merge(finding)
+            self.exchanges.extend(other.exchanges)
+            self.correlations.extend(other.correlations)
+            self.failures.extend(other.failures)
+            self.skipped_tables |= other.skipped_tables
+            for key, row in other.rows.items():
+                self.rows[key].absorb(row)
 
 
 class Judge:

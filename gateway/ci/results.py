@@ -73,6 +73,15 @@ class RowTally:
     control_s: list[float] = field(default_factory=list)
     candidate_s: list[float] = field(default_factory=list)
 
+    def absorb(self, other: RowTally) -> None:
+        """Take in the counts of another tally of the same row."""
+        self.outcomes += other.outcomes
+        self.status_classes += other.status_classes
+        self.rule_places += other.rule_places
+        self.rule_waived += other.rule_waived
+        for name, values in other.parameters.items():
+            self.parameters.setdefault(name, set()).update(values)
+
     @property
     def key(self) -> str:
         """Return the row's key."""

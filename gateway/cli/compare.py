@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +13,7 @@ from gateway.cli.output import err, out
 if TYPE_CHECKING:
     from gateway.ci.baseline import Accepted
     from gateway.ci.results import Run, Selection
+    from gateway.loading import Migration
     from gateway.table.route import Snapshot
 
 
@@ -73,6 +74,14 @@ def run(
         datetime | None,
         typer.Option(metavar="DATE", formats=["%Y-%m-%d"], help="Until when --accept accepts."),
     ] = None,
+    generate: Annotated[
+        int,
+        typer.Option(min=0, metavar="N", help="Make up to N requests up for each operation of the new app."),
+    ] = 0,
+    header: Annotated[
+        list[str] | None,
+        typer.Option("--header", "-H", metavar="'NAME: VALUE'", help="Sent with made-up requests."),
+    ] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Fail on rules that matched nothing, too.")
     ] = False,
@@ -96,8 +105,10 @@ def run(
 
     try:
         wanted = parse_reports(report or ())
-        _check_usage(corpora, against, database_env, jobs, no_database=no_database, freeze=freeze)
-        _, snapshot = load_valid(config)
+        _check_usage(
+            corpora, against, database_env, jobs, no_database=no_database, freeze=freeze, generate=generate
+        )
+        migration, snapshot = load_valid(config)
         selection = _select(snapshot, config, changed_since, route or [], is_all=all_rows)
         corpus = read_corpora(corpora or [])
         options = Options(
@@ -109,11 +120,15 @@ def run(
             is_strict=strict,
             is_frozen=freeze,
             has_attempts=security,
+            generated=generate,
+            generated_headers=tuple(_header(text) for text in header or ()),
             timeout_s=timeout,
         )
         known = _known(baseline, reason, until, is_accepting=accept)
         with Progress(len(corpus.scenarios)) as progress:
-            found = compare_corpus(snapshot, corpus, selection, options, ears=progress.ears)
+            found = compare_corpus(
+                snapshot, corpus, selection, options, description=_description(migration), ears=progress.ears
+            )
         if baseline is not None:
             found = _held_to(found, baseline, known, reason, until)
     except (UsageError, CorpusError, SelectionError, StateError) as exc:
@@ -125,6 +140,21 @@ def run(
         out(*line)
     write_reports(found, wanted)
     return int(found.verdict)
+
+
+def _description(migration: "Migration") -> dict[str, Any]:
+    """Return what the new app says of itself in OpenAPI; nothing where it says nothing."""
+    openapi = getattr(migration.apps.new if migration.apps else None, "openapi", None)
+    return openapi() if callable(openapi) else {}
+
+
+def _header(text: str) -> tuple[str, str]:
+    from gateway.ci.comparing import UsageError
+
+    name, colon, value = text.partition(":")
+    if not colon or not name.strip().isascii() or not name.strip():
+        raise UsageError(f"{text!r} is no header; write -H 'Name: value'")
+    return name.strip(), value.strip()
 
 
 def _known(
@@ -161,10 +191,11 @@ def _check_usage(
     *,
     no_database: bool,
     freeze: bool,
+    generate: int,
 ) -> None:
     from gateway.ci.comparing import UsageError
 
-    if not corpora:
+    if not corpora and not generate:
         raise UsageError("nothing to compare: name corpora, such as `gateway compare corpora/*.http`")
     if against and database_env:
         raise UsageError(
@@ -172,6 +203,10 @@ def _check_usage(
         )
     if against and freeze:
         raise UsageError("--freeze stops the clocks of servers that this command starts, not of --against's")
+    if against and generate:
+        raise UsageError(
+            "--generate starts each request from the starting state, which --against cannot bring back"
+        )
     if against and jobs > 1:
         raise UsageError("--jobs needs copies of the state, which --against does not make")
     if database_env and no_database:

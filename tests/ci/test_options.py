@@ -9,8 +9,8 @@ import yaml
 
 from gateway.ci.exchange import Sent
 from gateway.ci.security import attempts, forged
-from tests.ci.shop import NEW, TABLE, make_shop, planted
-from tests.projects import gateway, served
+from tests.ci.shop import LEGACY, NEW, TABLE, make_shop, planted
+from tests.projects import gateway, make_project, served
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -178,3 +178,34 @@ def test_two_running_servers_are_compared_as_they_are(tmp_path: Path) -> None:
     assert done.returncode == 1, done.stdout + done.stderr
     assert "json.missing  $.name" in done.stdout
     assert f"curl -sS -g --path-as-is {control.url}/items/1" in done.stdout
+
+
+def test_made_up_requests_find_a_difference_and_shrink_it_to_the_smallest(tmp_path: Path) -> None:
+    legacy = (
+        LEGACY
+        + """
+    @app.get("/echo")
+    def echo():
+        return jsonify(n="short")
+"""
+    )
+    new = (
+        NEW
+        + """
+    @app.get("/echo")
+    def echo(n: str = ""):
+        return {"n": "long" if len(n) >= 6 else "short"}
+"""
+    )
+    project, environ = make_shop(tmp_path / "shop")
+    make_project(project.folder, legacy, new, "routes:\n  GET /echo: shadow\n")
+
+    done = gateway(
+        *("compare", "--generate", "60", *ISOLATED, "--report=json=out.json"),
+        folder=project.folder,
+        environ=environ,
+    )
+
+    assert done.returncode == 1, done.stdout + done.stderr
+    (finding,) = json.loads((project.folder / "out.json").read_text())["findings"]
+    assert finding["examples"][0]["url"] == "http://localhost:8000/echo?n=000000"
