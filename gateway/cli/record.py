@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway.cli.serve import WRONG_USAGE, make_parser, serve, serve_options
-from gateway.control import START_FAILED
+from gateway.processes.control import START_FAILED
 from gateway.recording.archive import ArchiveError, RecordingState, create_archive, read_state
 from gateway.recording.options import (
     DEFAULT_BODY_CAP_BYTES,
@@ -35,7 +35,7 @@ from gateway.table.units import FULL_BP, duration_s, percent_bp, size_bytes
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from gateway.child import ServeOptions
+    from gateway.processes.child import ServeOptions
 
 DEFAULT_OUTPUT = "recording.har"
 POLL_S = 0.5

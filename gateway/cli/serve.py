@@ -17,17 +17,17 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from gateway.admin_listener import AdminListener
-from gateway.child import ServeOptions
-from gateway.control import DEFAULT_APP, START_FAILED
-from gateway.journal import configure_journal
-from gateway.sockets import ListenError, address_of, bind
-from gateway.supervisor import Supervisor
+from gateway.processes.admin_listener import AdminListener
+from gateway.processes.child import ServeOptions
+from gateway.processes.control import DEFAULT_APP, START_FAILED
+from gateway.processes.journal import configure_journal
+from gateway.processes.sockets import ListenError, address_of, bind
+from gateway.processes.supervisor import Supervisor
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from gateway.reports import Overview
+    from gateway.web.reports import Overview
 
     Alongside = Callable[[], Awaitable[None]]
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from gateway.reports import Overview, RouteReport
+    from gateway.web.reports import Overview, RouteReport
 
 COOKIE = "gateway_admin"
 

@@ -1,4 +1,4 @@
-"""Draw the migration as one HTML page. Pure: an :class:`~gateway.reports.Overview` in, text out.
+"""Draw the migration as one HTML page. Pure: an :class:`~gateway.web.reports.Overview` in, text out.
 
 Everything that comes from outside is escaped; the page holds no script or style of its own, so that the
 Content-Security-Policy can forbid both.
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from gateway.reports import Overview, RouteReport
+    from gateway.web.reports import Overview, RouteReport
 
 STAGES = ("legacy", "shadow", "canary", "new", "retired")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import textwrap
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -49,6 +50,8 @@ def without_blocks(page: Path) -> str:
 def completed(text: str) -> str:
     """Return a whole table for a part of one: its head and its routes are added where they are missing."""
     keys = yaml.safe_load(text)
+    if all(" /" in key for key in keys):
+        return HEAD + "routes:\n" + textwrap.indent(text, "  ")
     text = text if "version" in keys else HEAD + text
     return text if "routes" in keys else text + "routes: {}\n"
 
@@ -56,7 +59,7 @@ def completed(text: str) -> str:
 def tables() -> Iterator[object]:
     for page in PAGES:
         for line, text, before in blocks(page, "yaml"):
-            if not before.endswith(REFUSED) and not text.startswith("apiVersion:"):
+            if not before.endswith(REFUSED) and not text.startswith(("apiVersion:", "- ")):
                 yield pytest.param(text, id=f"{page.name}:{line}")
     yield pytest.param((ROOT / "routing.yaml").read_text("utf-8"), id="routing.yaml")
 

@@ -8,8 +8,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.control import LineBuffer, encode
-from gateway.reports import Report, ReportReceiver, ReportSender, RouteReport, merge_reports, parse_report
+from gateway.processes.control import LineBuffer, encode
+from gateway.web.reports import Report, ReportReceiver, ReportSender, RouteReport, merge_reports, parse_report
 
 COUNTS = st.dictionaries(st.sampled_from(["legacy", "new", "gateway"]), st.integers(0, 9))
 ROUTES = st.lists(

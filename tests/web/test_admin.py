@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from gateway.reports import Overview, Report, RouteReport, WorkerState
 from gateway.web.admin import COOKIE, create_admin
+from gateway.web.reports import Overview, Report, RouteReport, WorkerState
 from tests.running import running
 
 if TYPE_CHECKING:

@@ -18,9 +18,9 @@ import sys
 import traceback
 from typing import TYPE_CHECKING, Any
 
-from gateway.control import DEFAULT_APP, START_FAILED, Control
 from gateway.errors import BackendError, GatewayError
-from gateway.journal import configure_journal
+from gateway.processes.control import DEFAULT_APP, START_FAILED, Control
+from gateway.processes.journal import configure_journal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 KEEP_ALIVE_S = 65
 """How long an idle connection is kept: longer than common load balancers' 60 s, who must close first."""
 
-logger = logging.getLogger("gateway.worker")
+logger = logging.getLogger("gateway.processes.worker")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -76,7 +76,7 @@ def _place_of(cause: BaseException | None) -> str:
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="gateway.worker", description=__doc__)
+    parser = argparse.ArgumentParser(prog="gateway.processes.worker", description=__doc__)
     parser.add_argument("--control", type=int, required=True, help="file descriptor of the control socket")
     parser.add_argument("--listeners", type=_numbers, required=True, help="descriptors of all bound sockets")
     parser.add_argument("--slot", type=int, default=0, help="which of the listeners is this worker's own")
@@ -98,7 +98,7 @@ def _serve(options: argparse.Namespace, listeners: list[socket.socket], control:
 
     import uvicorn
 
-    from gateway.server import WorkerServer
+    from gateway.processes.server import WorkerServer
 
     module, _, factory = options.app.partition(":")
     with _only_first_speaks(options.slot):

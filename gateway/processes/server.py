@@ -23,13 +23,13 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 
 from gateway.errors import GatewayError
-from gateway.reports import ReportSender
+from gateway.web.reports import ReportSender
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Iterable, Iterator, Sequence
 
-    from gateway.control import Control, Message
+    from gateway.processes.control import Control, Message
 
 LINGER_S = 1.0
 """How long an idle connection may still send one more request after the drain began."""
@@ -41,7 +41,7 @@ REPORT_EVERY_S = 1.0
 
 SWITCH_INTERVAL_S = 0.0005
 
-logger = logging.getLogger("gateway.worker")
+logger = logging.getLogger("gateway.processes.worker")
 
 
 class StartFailedError(GatewayError):

@@ -4,7 +4,7 @@
     supervisor → worker   {"do": "accept", "listeners": [0, 1]} | {"do": "drain", "grace_s": 10.0}
 
 The end of the stream means that the other process is gone; each side acts on it. :class:`Control` is the
-worker's end; the supervisor's is :mod:`gateway.child`.
+worker's end; the supervisor's is :mod:`gateway.processes.child`.
 """
 
 from __future__ import annotations

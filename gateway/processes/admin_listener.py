@@ -10,7 +10,7 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING
 
-from gateway.sockets import bind
+from gateway.processes.sockets import bind
 
 if TYPE_CHECKING:
     import socket
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
     import uvicorn
 
-    from gateway.reports import Overview
+    from gateway.web.reports import Overview
 
 logger = logging.getLogger("gateway.admin")
 
 
 class AdminListener:
-    """Listen on ``host:port`` from now on; raise :class:`~gateway.sockets.ListenError` if that cannot be."""
+    """Listen on ``host:port`` from now on; raise ``ListenError`` if that cannot be."""
 
     def __init__(self, host: str, port: int, token: str) -> None:
         self.socket: socket.socket = bind(host, port)[0]

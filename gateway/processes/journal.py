@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from typing import TextIO
 
 _LOGGERS = ("gateway", "uvicorn")
 
@@ -20,12 +21,20 @@ class _LineFormatter(logging.Formatter):
         return super().format(record)
 
 
+class _StderrHandler(logging.StreamHandler[TextIO]):
+    """Write to what stderr is at that moment, as ``logging.lastResort`` does: it may be replaced or closed."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.setStream(sys.stderr)
+        super().emit(record)
+
+
 def configure_journal(level: str) -> None:
     """Send the gateway's and uvicorn's log lines at ``level`` and above to stderr.
 
     Uvicorn's own comings and goings are told by the supervisor, so below ``debug`` only its warnings show.
     """
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _StderrHandler()
     handler.setFormatter(_LineFormatter("%(asctime)s gateway[%(process)d]: %(mark)s%(message)s", "%H:%M:%S"))
     for name in _LOGGERS:
         logger = logging.getLogger(name)

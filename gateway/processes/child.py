@@ -17,8 +17,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gateway.control import DEFAULT_APP, LineBuffer, Message, encode
-from gateway.reports import ReportReceiver
+from gateway.processes.control import DEFAULT_APP, LineBuffer, Message, encode
+from gateway.web.reports import ReportReceiver
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -169,7 +169,7 @@ async def launch(options: ServeOptions, slot: int, listeners: Sequence[socket.so
     descriptors = [listener.fileno() for listener in listeners]
     has_own_group = not options.is_reloading  # in development `breakpoint()` needs the terminal
     command = [
-        sys.executable, "-m", "gateway.worker",
+        sys.executable, "-m", "gateway.processes.worker",
         "--control", str(theirs.fileno()),
         "--listeners", ",".join(map(str, descriptors)),
         "--slot", str(slot % len(descriptors)),

@@ -20,10 +20,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gateway.child import Child, ServeOptions, launch
-from gateway.control import START_FAILED
-from gateway.reports import Overview, WorkerState, merge_reports
-from gateway.sockets import address_of
+from gateway.processes.child import Child, ServeOptions, launch
+from gateway.processes.control import START_FAILED
+from gateway.processes.sockets import address_of
+from gateway.web.reports import Overview, WorkerState, merge_reports
 
 if TYPE_CHECKING:
     import socket
@@ -44,7 +44,7 @@ ROLL_PATIENCE_S = 120.0
 LAST_RESORT_S = 0.9
 """How long after the grace a worker that still lives is killed."""
 
-logger = logging.getLogger("gateway.supervisor")
+logger = logging.getLogger("gateway.processes.supervisor")
 
 
 class Supervisor:
