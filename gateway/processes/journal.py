@@ -22,7 +22,7 @@ class _LineFormatter(logging.Formatter):
 
 
 class _StderrHandler(logging.StreamHandler[TextIO]):
-    """Write to what stderr is at that moment, as ``logging.lastResort`` does: it may be replaced or closed."""
+    """Write to what stderr is at that moment, as ``logging.lastResort`` does: it may be replaced."""
 
     def emit(self, record: logging.LogRecord) -> None:
         self.setStream(sys.stderr)
