@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from gateway.ci.results import Verdict
+from gateway.ci.results import Verdict, visible
 from gateway.ci.terminal import by_route, coverage, raised_in
 from gateway.compare.difference import Outcome
 
@@ -107,7 +107,7 @@ def _finding(finding: Finding) -> dict[str, object]:
 def _head(observation: Observation) -> str:
     lines = [str(observation.status or "no answer")]
     lines += [f"{name.decode('latin-1')}: {value.decode('latin-1')}" for name, value in observation.headers]
-    return "\n".join(lines)
+    return visible("\n".join(lines))
 
 
 def _body(observation: Observation) -> str:
@@ -118,9 +118,9 @@ def _body(observation: Observation) -> str:
     except UnicodeDecodeError:
         return f"({observation.body.length_bytes} bytes)"
     try:
-        return json.dumps(json.loads(text), indent=2, ensure_ascii=False, sort_keys=True)
+        return visible(json.dumps(json.loads(text), indent=2, ensure_ascii=False, sort_keys=True))
     except (ValueError, RecursionError):
-        return text
+        return visible(text)
 
 
 def side_by_side(left: str, right: str) -> list[SideLine]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote
 
-from gateway.ci.results import Exchange, RowTally
+from gateway.ci.results import Exchange, RowTally, visible
 from gateway.ci.rows import KeyMap
 from gateway.ci.sides import is_answered_by_new
 from gateway.compare.engine import compare, terms_for
@@ -157,7 +157,7 @@ class Judge:
             self.gathered.scenarios_done += 1
 
     def _skip(self, number: int, one: Done, other: Done, why: str = "") -> None:
-        note = why or one.note or other.note or "no row of the table takes it"
+        note = why or visible(one.note or other.note) or "no row of the table takes it"
         statuses = [each.asked.observation.status if each.asked else None for each in (one, other)]
         self.gathered.exchanges.append(
             Exchange(
@@ -198,7 +198,10 @@ class Judge:
             )
         _count(row, one, left, right, comparison)
         raised = tuple(
-            (name, redactor.text(f"{each.raised.type}: {each.raised.message}\n{each.raised.traceback}"))
+            (
+                name,
+                visible(redactor.text(f"{each.raised.type}: {each.raised.message}\n{each.raised.traceback}")),
+            )
             for name, each in (("control", one.asked), ("candidate", other.asked))
             if each.raised is not None
         )

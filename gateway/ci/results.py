@@ -6,6 +6,7 @@ rule accepted is counted and shown.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -20,6 +21,14 @@ if TYPE_CHECKING:
     from gateway.compare.signature import Finding
     from gateway.table.route import Route
     from gateway.table.spec import CompareRule
+
+
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def visible(text: str) -> str:
+    """Return text of many lines in which control characters are spelled, so that no terminal obeys them."""
+    return _CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 class Verdict(IntEnum):

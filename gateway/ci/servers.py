@@ -17,6 +17,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gateway.ci.results import visible
 from gateway.errors import GatewayError
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ class SideServer:
             text = self.log.read_text("utf-8", "replace")
         except OSError:
             text = ""
-        lines = text.splitlines()[-LOG_LINES:]
+        lines = visible(text).splitlines()[-LOG_LINES:]
         return (
             "; its log ends:\n" + "\n".join(f"  {line}" for line in lines) if lines else "; it wrote nothing"
         )

@@ -1,5 +1,6 @@
 """``gateway compare``: send the same requests to both apps, and fail where a client would notice."""
 
+import signal
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -103,6 +104,8 @@ def run(
     from gateway.ci.terminal import terminal_lines
     from gateway.cli.progress import Progress
 
+    # A cancelled CI job sends SIGTERM: servers are to be ended and copies dropped then, too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         wanted = parse_reports(report or ())
         _check_usage(

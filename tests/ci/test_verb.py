@@ -242,7 +242,10 @@ def test_frozen_sides_draw_the_same_tokens(tmp_path: Path) -> None:
     assert frozen.returncode == 0, frozen.stdout
 
 
-def test_ctrl_c_leaves_a_report_of_what_was_done(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_signal_leaves_a_report_of_what_was_done_and_nothing_else(
+    tmp_path: Path, number: signal.Signals
+) -> None:
     slow = NEW.replace(
         '@app.get("/guarded")',
         '@app.get("/slow")\n    def slow():\n        import time; time.sleep(30)\n\n    @app.get("/guarded")',
@@ -251,6 +254,7 @@ def test_ctrl_c_leaves_a_report_of_what_was_done(tmp_path: Path) -> None:
         tmp_path / "shop", slow, TABLE.replace("GET /items: shadow", "GET /slow: new")
     )
     (project.folder / "z.http").write_text("GET /slow\n")
+    (tmp_path / "scratch").mkdir()
     sink = (project.folder / "progress").open("w")
     process = subprocess.Popen(
         [
@@ -264,7 +268,7 @@ def test_ctrl_c_leaves_a_report_of_what_was_done(tmp_path: Path) -> None:
             "--report=json=out.json",
         ],
         cwd=project.folder,
-        env=os.environ | environ,
+        env=os.environ | environ | {"TMPDIR": str(tmp_path / "scratch")},
         stdout=subprocess.PIPE,
         stderr=sink,
         text=True,
@@ -275,9 +279,10 @@ def test_ctrl_c_leaves_a_report_of_what_was_done(tmp_path: Path) -> None:
         timeout_s=60,
         what="the first scenario's end",
     )
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     output, _ = process.communicate(timeout=60)
 
     assert process.returncode == 130, output
     assert "Interrupted" in output
     assert json.loads((project.folder / "out.json").read_text())["scenarios"] == {"all": 2, "done": 1}
+    assert list((tmp_path / "scratch").iterdir()) == []
