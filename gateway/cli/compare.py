@@ -50,7 +50,7 @@ def run(
         list[str] | None, typer.Option("--route", metavar="ROUTE", help="Judge this row; may be repeated.")
     ] = None,
     jobs: Annotated[
-        int, typer.Option(min=1, max=64, help="Scenarios at a time, each with its own copies.")
+        int, typer.Option(min=1, max=64, metavar="N", help="Scenarios at a time, each with its own copies.")
     ] = 1,
     timeout: Annotated[
         float, typer.Option(min=0.1, metavar="SECONDS", help="How long one answer may take.")

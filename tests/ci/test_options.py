@@ -209,3 +209,37 @@ def test_made_up_requests_find_a_difference_and_shrink_it_to_the_smallest(tmp_pa
     assert done.returncode == 1, done.stdout + done.stderr
     (finding,) = json.loads((project.folder / "out.json").read_text())["findings"]
     assert finding["examples"][0]["url"] == "http://localhost:8000/echo?n=000000"
+
+
+def test_a_recording_is_replayed_with_the_ids_of_the_day(tmp_path: Path) -> None:
+    project, environ = make_shop(tmp_path / "shop")
+    made = {
+        "request": {
+            "method": "POST",
+            "url": "https://shop.example/items",
+            "headers": [{"name": "Content-Type", "value": "application/json"}],
+            "postData": {"text": '{"name": "Lamp", "cents": 700}'},
+        },
+        "response": {
+            "status": 201,
+            "headers": [{"name": "Content-Type", "value": "application/json"}],
+            "content": {"text": '{"id": 99, "token": "0123456789abcdef"}'},
+        },
+    }
+    asked = {"request": {"method": "GET", "url": "https://shop.example/items/99", "headers": []}}
+    (project.folder / "day.har").write_text(json.dumps({"log": {"entries": [made, asked]}}))
+
+    done = gateway(
+        *("compare", "day.har", *ISOLATED, "--report=json=out.json"),
+        *("--route", "GET /items/{item_id}", "--route", "POST /items"),
+        folder=project.folder,
+        environ=environ,
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "$.id of request 1 → path of request 2" in done.stdout
+    exchanges = json.loads((project.folder / "out.json").read_text())["exchanges"]
+    assert [(each["url"], each["control_status"]) for each in exchanges] == [
+        ("http://localhost:8000/items", 201),
+        ("http://localhost:8000/items/4", 200),
+    ]
