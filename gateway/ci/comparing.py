@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from gateway.ci.databases import open_original
 from gateway.ci.freezing import BEFORE_S
 from gateway.ci.judging import Gathered, Settings
+from gateway.ci.proposing import noise_of
 from gateway.ci.results import RuleReport, Run
 from gateway.ci.running import run_scenarios
 from gateway.ci.sides import OwnSide, RemoteSide, SideOptions
@@ -41,7 +42,7 @@ class Options:
     """Say how to compare. ``against`` are the base URLs of two running servers, or None for own ones.
 
     ``database_env`` names the variable that holds the database's URL; ``has_database`` False says that the
-    apps keep no state worth a copy.
+    apps keep no state worth a copy. ``repeated_share`` (0 to 1) of the safe requests is sent to legacy twice.
     """
 
     config: Path
@@ -56,6 +57,7 @@ class Options:
     base_url: str = ""
     generated: int = 0
     generated_headers: tuple[tuple[str, str], ...] = ()
+    repeated_share: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,14 +99,25 @@ def compare_corpus(
         is_remote=against is not None,
         has_attempts=options.has_attempts,
         is_frozen=options.is_frozen,
+        repeated_share=options.repeated_share,
     )
     gathered = Gathered(settings)
     is_interrupted = False
     with ExitStack() as stack:
-        make_pair = _remote_pairs(against) if against else _own_pairs(snapshot, options, environ, stack)
+        if against:
+            make_pair, make_again = _remote_pairs(against), None
+        else:
+            make_pair, make_again = _own_sides(snapshot, options, environ, stack)
         jobs = max(1, min(options.jobs, len(corpus.scenarios)))
         try:
-            run_scenarios(corpus.scenarios, make_pair, gathered, jobs=jobs, told=ears.scenario_done)
+            run_scenarios(
+                corpus.scenarios,
+                make_pair,
+                gathered,
+                jobs=jobs,
+                make_again=make_again if options.repeated_share else None,
+                told=ears.scenario_done,
+            )
             if options.generated:
                 _generate(make_pair, gathered, options, description or {})
         except KeyboardInterrupt:
@@ -120,6 +133,7 @@ def compare_corpus(
         notes=tuple(notes),
         failures=tuple(dict.fromkeys(gathered.failures)),
         attempted=gathered.attempted,
+        noise=noise_of(gathered) if options.repeated_share else None,
         sides=("control", "candidate") if against else ("legacy", "new"),
         table=snapshot.spec.source,
         scenario_count=len(corpus.scenarios),
@@ -169,9 +183,9 @@ def _remote_pairs(against: tuple[str, str]) -> Callable[[int], Pair]:
     return make
 
 
-def _own_pairs(
+def _own_sides(
     snapshot: Snapshot, options: Options, environ: dict[str, str], stack: ExitStack
-) -> Callable[[int], Pair]:
+) -> tuple[Callable[[int], Pair], Callable[[int], Side]]:
     folder = Path(tempfile.mkdtemp(prefix="gateway-compare-"))
     stack.callback(shutil.rmtree, folder, ignore_errors=True)
     database = None
@@ -207,7 +221,7 @@ def _own_pairs(
     def make(number: int) -> tuple[Side, Side]:
         return side("control", "legacy", number), side("candidate", "new", number)
 
-    return make
+    return make, lambda number: side("again", "legacy", number)
 
 
 def _skipped_tables(gathered: Gathered) -> Iterator[str]:

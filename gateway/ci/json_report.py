@@ -6,8 +6,10 @@ import json
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gateway.ci.proposing import Noise
     from gateway.ci.results import Exchange, RowTally, Run
     from gateway.compare.difference import Difference
+    from gateway.compare.noise import PlaceEvidence
     from gateway.compare.signature import Finding
 
 FORMAT = 1
@@ -57,9 +59,33 @@ def as_json(run: Run) -> dict[str, Any]:
             }
             for each in run.correlations
         ],
+        "noise": _noise(run.noise) if run.noise is not None else None,
         "failures": list(run.failures),
         "notes": list(run.notes),
         "exchanges": [_exchange(each) for each in run.exchanges],
+    }
+
+
+def _noise(noise: Noise) -> dict[str, Any]:
+    return {
+        "requests": noise.requests,
+        "proposals": [
+            _evidence(each.route, each.proposal.evidence) | {"rule": each.proposal.rule.rule}
+            for each in noise.proposals
+        ],
+        "undecided": [_evidence(each.route, each.evidence) | {"why": each.why} for each in noise.undecided],
+    }
+
+
+def _evidence(route: str, evidence: PlaceEvidence) -> dict[str, Any]:
+    return {
+        "row": route,
+        "place": evidence.place,
+        "requests": evidence.requests,
+        "both": evidence.both,
+        "control_only": evidence.control_only,
+        "candidate_only": evidence.candidate_only,
+        "p_value": evidence.p_value,
     }
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from gateway.ci.corpus import CorpusRequest, Scenario
     from gateway.ci.correlation import Correlation
     from gateway.ci.exchange import Sent
+    from gateway.ci.proposing import Repeated
     from gateway.ci.results import Selection
     from gateway.ci.sides import Asked, Side
     from gateway.compare.difference import Comparison
@@ -38,7 +39,10 @@ SHOWN_VALUES = 20
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Hold what stays the same for a whole run. ``base_url`` is the address in ``curl`` lines."""
+    """Hold what stays the same for a whole run. ``base_url`` is the address in ``curl`` lines.
+
+    ``repeated_share`` (0 to 1) is the share of safe requests on which control is called twice.
+    """
 
     snapshot: Snapshot
     selection: Selection
@@ -51,6 +55,7 @@ class Settings:
     is_remote: bool = False
     has_attempts: bool = False
     is_frozen: bool = False
+    repeated_share: float = 0.0
 
     @property
     def cap_bytes(self) -> int:
@@ -83,6 +88,7 @@ class Gathered:
         self.skipped_tables: set[str] = set()
         self.failures: list[str] = []
         self.notes: list[str] = []
+        self.repeated: dict[str, list[Repeated]] = {}
         self.attempted = 0
         self.given: dict[int, list[tuple[tuple[str, str], ...]]] = {0: [], 1: []}
         self.scenarios_done = 0
@@ -125,8 +131,9 @@ class Judge:
 
     def judge(
         self, mine: list[Done], theirs: list[Done], control: Side, correlations: list[Correlation]
-    ) -> None:
-        """Compare every pair of answers, and add what was found."""
+    ) -> dict[int, Comparison]:
+        """Compare every pair of answers, add what was found; return the comparisons by number (from 1)."""
+        compared: dict[int, Comparison] = {}
         pairing, keys = Pairing(), KeyMap()
         tables = control.reading().tables
         with self.gathered.lock:
@@ -151,10 +158,12 @@ class Judge:
                     pairing=pairing,
                 )
                 pairing = comparison.pairing
+                compared[number] = comparison
                 self._add(number, one, other, left, right, comparison)
             self.gathered.correlations.extend(correlations)
             self.gathered.skipped_tables.update(control.reading().skipped)
             self.gathered.scenarios_done += 1
+        return compared
 
     def _skip(self, number: int, one: Done, other: Done, why: str = "") -> None:
         note = why or visible(one.note or other.note) or "no row of the table takes it"

@@ -16,6 +16,7 @@ from gateway.compare.difference import Outcome
 
 if TYPE_CHECKING:
     from gateway.ci.correlation import Correlation
+    from gateway.ci.proposing import Noise
     from gateway.compare.difference import Difference
     from gateway.compare.observation import RequestRecord
     from gateway.compare.signature import Finding
@@ -138,7 +139,7 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Be the whole outcome of ``gateway compare``."""
+    """Be the whole outcome of ``gateway compare``; ``noise`` is None where control was called once."""
 
     selection: Selection
     rows: tuple[RowTally, ...]
@@ -149,6 +150,7 @@ class Run:
     notes: tuple[str, ...] = ()
     failures: tuple[str, ...] = ()
     accepted: tuple[tuple[Finding, str], ...] = ()
+    noise: Noise | None = None
     sides: tuple[str, str] = ("legacy", "new")
     table: str = "routing.yaml"
     attempted: int = 0

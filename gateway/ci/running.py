@@ -19,6 +19,7 @@ from gateway.ci.corpus import CorpusError
 from gateway.ci.correlation import Correlation, Correlator, Jar
 from gateway.ci.exchange import Sent
 from gateway.ci.judging import Done, Judge, record_of
+from gateway.ci.proposing import hold_to_itself, sampled
 from gateway.ci.security import Attempted, attempts, credentials, is_let_in
 from gateway.ci.variables import Unfilled, Variables, filled
 from gateway.compare.curl import curl_line
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from gateway.ci.corpus import CorpusRequest, Scenario
     from gateway.ci.judging import Gathered
     from gateway.ci.sides import Side
+    from gateway.compare.difference import Comparison
     from gateway.table.route import Route
 
 Pair = tuple["Side", "Side"]
@@ -40,11 +42,13 @@ def run_scenarios(
     gathered: Gathered,
     *,
     jobs: int = 1,
+    make_again: Callable[[int], Side] | None = None,
     told: Callable[[Scenario], None] = lambda scenario: None,
 ) -> None:
     """Run every scenario; raises what a side raises, after the others have stopped.
 
-    ``make_pair`` makes the sides of one of ``jobs`` workers, ``told`` hears of each scenario when it is done.
+    ``make_pair`` makes the sides of one of ``jobs`` workers, ``make_again`` the one that control is called on
+    for the second time, where it is. ``told`` hears of each scenario when it is done.
     """
     waiting: queue.SimpleQueue[Scenario] = queue.SimpleQueue()
     for scenario in scenarios:
@@ -55,21 +59,23 @@ def run_scenarios(
 
     def work(number: int) -> None:
         control, candidate = make_pair(number)
-        sides.extend((control, candidate))
+        again = make_again(number) if make_again is not None else None
+        mine = [each for each in (control, candidate, again) if each is not None]
+        sides.extend(mine)
         try:
             while not stop.is_set():
                 try:
                     scenario = waiting.get_nowait()
                 except queue.Empty:
                     return
-                run_scenario(scenario, control, candidate, gathered, stop)
+                run_scenario(scenario, control, candidate, gathered, stop, again)
                 told(scenario)
         except BaseException as exc:
             problems.append(exc)
             stop.set()
         finally:
-            control.close()
-            candidate.close()
+            for side in mine:
+                side.close()
 
     threads = [threading.Thread(target=work, args=(number,), daemon=True) for number in range(1, jobs + 1)]
     for thread in threads:
@@ -94,13 +100,16 @@ def run_scenario(
     candidate: Side,
     gathered: Gathered,
     stop: threading.Event | None = None,
+    again: Side | None = None,
 ) -> None:
-    """Run one scenario on both sides and compare."""
+    """Run one scenario on both sides and compare; with ``again`` a share of control against itself, too."""
     runner = _Scenario(scenario, gathered, stop or threading.Event())
     mine = runner.run(control, None)
     theirs = runner.run(candidate, mine)
     if len(theirs) == len(scenario.requests) or not runner.stop.is_set():
-        Judge(scenario, gathered).judge(mine, theirs, control, runner.correlations)
+        compared = Judge(scenario, gathered).judge(mine, theirs, control, runner.correlations)
+        if again is not None and not runner.stop.is_set():
+            runner.repeat(mine, compared, again)
     if gathered.settings.has_attempts and not runner.stop.is_set():
         runner.attempt(mine, control, candidate)
 
@@ -117,6 +126,17 @@ class _Scenario:
         self.correlations: list[Correlation] = []
         self.attempted: list[Attempted] = []
         self.is_attempting = False
+
+    def repeat(self, mine: list[Done], compared: dict[int, Comparison], again: Side) -> None:
+        """Run the scenario on control once more, as far as needed, and hold control against itself."""
+        numbers = sampled(self.scenario, mine, self.gathered)
+        if not numbers:
+            return
+        part = replace(self.scenario, requests=self.scenario.requests[: max(numbers)])
+        # What control deals anew is substituted there as well, and is no part of the report.
+        runner = _Scenario(part, self.gathered, self.stop)
+        runner.now_s = self.now_s
+        hold_to_itself(numbers, mine, runner.run(again, mine), compared, again, self.gathered)
 
     def run(self, side: Side, reference: list[Done] | None) -> list[Done]:
         """Send every request in order; ``reference`` is what control did, None for control itself."""

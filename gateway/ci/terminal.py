@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.ci.results import Verdict
+from gateway.ci.proposing import counts_of, example_of
+from gateway.ci.results import Verdict, visible
 from gateway.compare.difference import Outcome
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def terminal_lines(run: Run, *, is_verbose: bool = False) -> Iterator[Line]:
     yield from _summary(order, failing, run)
     yield from _rules(run)
     yield from _accepted(run)
+    yield from _noise(run)
     yield from _remarks(run, is_verbose=is_verbose)
     yield from _verdict(run)
 
@@ -159,6 +161,20 @@ def _rules(run: Run) -> Iterator[Line]:
 def _accepted(run: Run) -> Iterator[Line]:
     for finding, reason in run.accepted:
         yield (("~ ", "yellow"), f"{finding.signature}  {finding.count}×, in the baseline: {reason}")
+
+
+def _noise(run: Run) -> Iterator[Line]:
+    if run.noise is None:
+        return
+    for each in run.noise.proposals:
+        evidence = each.proposal.evidence
+        yield (("? ", "bold yellow"), (each.route, "bold"), f"  {evidence.place}  may be noise")
+        yield (f"    {counts_of(evidence)}",)
+        yield ("    ", (visible(example_of(each)), "dim"))
+    for other in run.noise.undecided:
+        yield (("  ", ""), f"{other.route}  {other.evidence.place}  varies, not proposed: {other.why}")
+    what = _counted(len(run.noise.proposals), "rule") + " proposed"
+    yield (f"control called twice on {_counted(run.noise.requests, 'safe request')}: {what}, none accepted",)
 
 
 def _remarks(run: Run, *, is_verbose: bool) -> Iterator[Line]:

@@ -83,6 +83,14 @@ def run(
         list[str] | None,
         typer.Option("--header", "-H", metavar="'NAME: VALUE'", help="Sent with made-up requests."),
     ] = None,
+    propose: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Call legacy twice, and write rules for what differs from itself."),
+    ] = None,
+    propose_share: Annotated[
+        float,
+        typer.Option(min=0.0, max=100.0, metavar="PERCENT", help="Of the safe requests, for --propose."),
+    ] = 100.0,
     strict: Annotated[
         bool, typer.Option("--strict", help="Fail on rules that matched nothing, too.")
     ] = False,
@@ -97,6 +105,7 @@ def run(
     """Run corpora on both sides; return 0 when they are the same, 1 when not, 2 when nothing was compared."""
     from gateway.ci.comparing import Options, UsageError, compare_corpus
     from gateway.ci.corpus import CorpusError, read_corpora
+    from gateway.ci.proposing import write_proposals
     from gateway.ci.reports import parse_reports, write_reports
     from gateway.ci.selecting import SelectionError
     from gateway.ci.servers import SideError
@@ -111,6 +120,7 @@ def run(
         _check_usage(
             corpora, against, database_env, jobs, no_database=no_database, freeze=freeze, generate=generate
         )
+        _check_propose(propose, against, freeze=freeze)
         migration, snapshot = load_valid(config)
         selection = _select(snapshot, config, changed_since, route or [], is_all=all_rows)
         corpus = read_corpora(corpora or [])
@@ -126,6 +136,7 @@ def run(
             generated=generate,
             generated_headers=tuple(_header(text) for text in header or ()),
             timeout_s=timeout,
+            repeated_share=propose_share / 100 if propose else 0.0,
         )
         known = _known(baseline, reason, until, is_accepting=accept)
         with Progress(len(corpus.scenarios)) as progress:
@@ -134,6 +145,9 @@ def run(
             )
         if baseline is not None:
             found = _held_to(found, baseline, known, reason, until)
+        if propose is not None and found.noise is not None:
+            today = datetime.now(UTC).date()
+            write_proposals(propose, found.noise, table=str(config), today=today)
     except (UsageError, CorpusError, SelectionError, StateError) as exc:
         refuse(str(exc), WRONG_USAGE)
     except SideError as exc:
@@ -141,6 +155,8 @@ def run(
         return NOT_STARTED
     for line in terminal_lines(found, is_verbose=verbose):
         out(*line)
+    if propose is not None and found.noise is not None:
+        out(f"written: {propose}")
     write_reports(found, wanted)
     return int(found.verdict)
 
@@ -217,6 +233,19 @@ def _check_usage(
     for url in against or ():
         if not url.startswith(("http://", "https://")):
             raise UsageError(f"--against {url}: that is no http(s) URL")
+
+
+def _check_propose(propose: Path | None, against: tuple[str, str] | None, *, freeze: bool) -> None:
+    from gateway.ci.comparing import UsageError
+
+    if propose is None:
+        return
+    if freeze:
+        raise UsageError("--freeze takes away the noise that --propose looks for; leave one of them out")
+    if against:
+        raise UsageError(
+            "--propose calls legacy twice from the starting state, which --against cannot bring back"
+        )
 
 
 def _select(
