@@ -36,8 +36,9 @@ $(INSTALLED_BENCH): $(INSTALLED_DEV)
 run: $(INSTALLED) ## serve the reference migration: providers, database, both apps, one base URL
 	@exec $(BIN)/python -m reference.run --port $(PORT)
 
+# One process a core; a file's tests stay together, for many share a running gateway.
 test: $(INSTALLED_DEV) ## run every test that this machine can run, and say what is skipped and why
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
 
 compare: $(INSTALLED) ## send corpora/ to both reference apps, and fail where a client would notice
 	$(BIN)/python -m reference.compare $(ARGS)

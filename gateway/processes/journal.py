@@ -24,9 +24,12 @@ class _LineFormatter(logging.Formatter):
 class _StderrHandler(logging.StreamHandler[TextIO]):
     """Write to what stderr is at that moment, as ``logging.lastResort`` does: it may be replaced."""
 
-    def emit(self, record: logging.LogRecord) -> None:
-        self.setStream(sys.stderr)
-        super().emit(record)
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> TextIO:  # type: ignore[override] # read anew each time, and never set
+        return sys.stderr
 
 
 def configure_journal(level: str) -> None:
