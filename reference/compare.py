@@ -44,15 +44,19 @@ def main(options: list[str]) -> int:
 
 def compare(options: list[str], database_url: str, providers_url: str, stop: StopRequest) -> int:
     """Run ``gateway compare`` to its end; a signal that came meanwhile is asked after when it has ended."""
+    environ = os.environ | {"DATABASE_URL": database_url, "PROVIDERS_URL": providers_url}
+    done = subprocess.run([sys.executable, "-m", *command(options)], cwd=ROOT, env=environ, check=False)  # noqa: S603 - our own module and the command line's options
+    stop.check()
+    return done.returncode
+
+
+def command(options: list[str]) -> list[str]:
+    """Return the command line that is run: ``corpora/`` unless other corpora are named."""
     named = [Path(each) for each in options if not each.startswith("-")]
     corpora = [] if any(each.is_dir() or each.suffix in SUFFIXES for each in named) else ["corpora"]
     # What --propose looks for is what --freeze takes away.
     freeze = [] if any(each.partition("=")[0] == "--propose" for each in options) else ["--freeze"]
-    command = ["gateway", "compare", *corpora, "--database-env", "DATABASE_URL", *freeze, *options]
-    environ = os.environ | {"DATABASE_URL": database_url, "PROVIDERS_URL": providers_url}
-    done = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, env=environ, check=False)  # noqa: S603 - our own module and the command line's options
-    stop.check()
-    return done.returncode
+    return ["gateway", "compare", *corpora, "--database-env", "DATABASE_URL", *freeze, *options]
 
 
 if __name__ == "__main__":
