@@ -1,0 +1,1 @@
+"""Differences that are known, planted in real endpoints."""
