@@ -15,10 +15,10 @@ Place = tuple[str, str]
 
 @dataclass(frozen=True)
 class Ask:
-    """Be one request to a pair's path; ``line`` holds further members of a JSONL corpus line."""
+    """Be one request to a pair; ``rest`` follows its path, ``line`` holds members of a JSONL corpus line."""
 
     method: str = "GET"
-    query: str = ""
+    rest: str = ""
     line: tuple[tuple[str, Any], ...] = ()
 
 
@@ -28,10 +28,11 @@ POST = (Ask("POST"),)
 
 @dataclass(frozen=True)
 class Pair:
-    """Be two endpoints under ``/p/NAME``.
+    """Be two endpoints under ``/p/NAME``, with a path parameter ``item`` behind it where ``has_item``.
 
-    ``failure`` is a piece of the security failure that is to be told. ``missed`` says why what is planted
-    is not found.
+    ``waived`` are the equivalences and rules that accept what differs. ``failure`` is a piece of the
+    security failure that is to be told, ``raised`` of the exception. ``missed`` says why what is planted is
+    not found, ``missed_by_fixture`` why the fixture ``parity`` alone says something else.
     """
 
     name: str
@@ -42,9 +43,12 @@ class Pair:
     parameters: str = ""
     is_strict: bool = False
     rules: str = ""
+    has_item: bool = False
+    waived: tuple[str, ...] = ()
     failure: str = ""
     raised: str = ""
     missed: str = ""
+    missed_by_fixture: str = ""
 
     @property
     def method(self) -> str:
@@ -85,8 +89,12 @@ def rows(name: str, legacy: str, new: str, place: str, **more: Any) -> Pair:
 
 INSERT = 'write("INSERT INTO notes (text, priority) VALUES (?, ?)", "tea", 3)'
 PAGE = '"text/html; charset=utf-8"'
+ONE_SIDED = (
+    "Flask keeps to itself what a view raises, Starlette raises it again behind the answer: the same failure "
+    "of both apps is told as one of new's"
+)
 STRICT: dict[str, Any] = {"is_strict": True}
-BAD_PAGE = (Ask(query="page=x"),)
+BAD_PAGE = (Ask(rest="?page=x"),)
 AUTHORIZED = (Ask(line=(("headers", {"Authorization": "Bearer ada-lovelace-1815"}),)),)
 CSRF = (Ask("POST", line=(("headers", {"X-CSRF-Token": "token-of-ada"}),)),)
 COOKIE_IGNORED = "{at: 'cookie:session', rule: ignore, reason: signed with the time, until: 2099-12-31}"
@@ -391,6 +399,7 @@ ERROR_PAIRS = (
         'raise KeyError("name")',
         "error.shape",
         "body",
+        missed_by_fixture=ONE_SIDED,
     ),
     planted(
         "error_value",
@@ -408,11 +417,38 @@ ERROR_PAIRS = (
     ),
     Pair(
         "bad_path_422",
-        "abort(404)",
-        "return {}",
+        "return jsonify(item=int(item)) if item.isdigit() else abort(404)",
+        'return {"item": item}',
         (("status", "status"), ("error.shape", "body")),
-        asks=BAD_PAGE,
-        parameters="page: int",
+        asks=(Ask(rest="/7"), Ask(rest="/abc")),
+        parameters="item: int",
+        has_item=True,
+    ),
+    planted(
+        "path_not_decoded",
+        "return jsonify(item=item)",
+        'return {"item": request.scope["raw_path"].decode().rpartition("/")[2]}',
+        "json.value",
+        "$.item",
+        asks=(Ask(rest="/a%20b"),),
+        parameters="item: str",
+        has_item=True,
+    ),
+    planted(
+        "repeated_query",
+        'return jsonify(tag=request.args.get("tag"))',
+        'return {"tag": request.query_params.get("tag")}',
+        "json.value",
+        "$.tag",
+        asks=(Ask(rest="?tag=a&tag=b"),),
+    ),
+    planted(
+        "empty_query",
+        'return jsonify(q=request.args.get("q"))',
+        'return {"q": request.query_params.get("q") or None}',
+        "json.type",
+        "$.q",
+        asks=(Ask(rest="?q="),),
     ),
     Pair(
         "bad_query_422",
@@ -541,7 +577,7 @@ STATE_PAIRS = (
         'return {"user": session["user"], "cart": session.get("cart")}',
         "json.type",
         "$.cart",
-        asks=(Ask(query="step=login"), Ask()),
+        asks=(Ask(rest="?step=login"), Ask()),
         parameters="session: Session",
         rules=COOKIE_IGNORED,
     ),
@@ -598,14 +634,38 @@ QUIET = (
         "quiet_as_written",
         "return jsonify(b=1, a={'d': [1], 'c': 'é'})",
         "return {'b': 1, 'a': {'d': [1], 'c': 'é'}}",
+        waived=("json_escapes", "key_order", "trailing_newline"),
     ),
-    Pair("quiet_key_order", """return raw(b'{"a":1,"b":2}')""", """return raw(b'{"b":2,"a":1}')"""),
     Pair(
-        "quiet_escapes", """return raw(b'{"a":"\\\\u00e9"}')""", """return raw('{"a":"\\u00e9"}'.encode())"""
+        "quiet_key_order",
+        """return raw(b'{"a":1,"b":2}')""",
+        """return raw(b'{"b":2,"a":1}')""",
+        waived=("key_order",),
     ),
-    Pair("quiet_newline", """return raw(b'{"a":1}\\n')""", """return raw(b'{"a":1}')"""),
-    Pair("quiet_spaces", """return raw(b'{"a": [1, 2]}')""", """return raw(b'{"a":[1,2]}')"""),
-    Pair("quiet_uuid", 'return jsonify(id=UUID("0" * 31 + "1"))', 'return {"id": UUID("0" * 31 + "1")}'),
+    Pair(
+        "quiet_escapes",
+        """return raw(b'{"a":"\\\\u00e9"}')""",
+        """return raw('{"a":"\\u00e9"}'.encode())""",
+        waived=("json_escapes",),
+    ),
+    Pair(
+        "quiet_newline",
+        """return raw(b'{"a":1}\\n')""",
+        """return raw(b'{"a":1}')""",
+        waived=("trailing_newline",),
+    ),
+    Pair(
+        "quiet_spaces",
+        """return raw(b'{"a": [1, 2]}')""",
+        """return raw(b'{"a":[1,2]}')""",
+        waived=("json_escapes",),
+    ),
+    Pair(
+        "quiet_uuid",
+        'return jsonify(id=UUID("0" * 31 + "1"))',
+        'return {"id": UUID("0" * 31 + "1")}',
+        waived=("trailing_newline",),
+    ),
     _headed("quiet_header_case", '{"X-TOTAL": "3"}', '{"x-total": "3"}'),
     _headed(
         "quiet_date", '{"Date": "Fri, 02 Jan 2026 00:00:00 GMT"}', '{"Date": "Sat, 03 Jan 2026 00:00:00 GMT"}'
@@ -651,7 +711,19 @@ QUIET = (
         """return raw(gzip.compress(b'{"a":1}', 1), headers={"Content-Encoding": "gzip"})""",
         """return raw(gzip.compress(b'{"a":1}', 9, mtime=5), headers={"Content-Encoding": "gzip"})""",
     ),
-    Pair("quiet_head", "return jsonify(a=1)", 'return {"a": 1}', asks=(Ask("HEAD"), Ask())),
+    Pair(
+        "quiet_head",
+        "return jsonify(a=1)",
+        'return {"a": 1}',
+        asks=(Ask("HEAD"), Ask()),
+        waived=("trailing_newline",),
+    ),
+    Pair(
+        "quiet_500",
+        'raise KeyError("name")',
+        'raise KeyError("name")',
+        missed_by_fixture=ONE_SIDED,
+    ),
     Pair("quiet_rows", f"{INSERT}\nreturn said()", f"{INSERT}\nreturn said()", asks=POST),
     Pair(
         "quiet_generated_key",
@@ -677,5 +749,6 @@ QUIET = (
         'is_given = request.headers.get("Authorization")\n'
         'return {"ok": True} if is_given else JSONResponse({"error": "who?"}, 401)',
         asks=AUTHORIZED,
+        waived=("trailing_newline",),
     ),
 )

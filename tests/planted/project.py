@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
+import subprocess
+import sys
 import textwrap
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -27,11 +31,12 @@ from uuid import UUID, uuid4
 
 from werkzeug.security import generate_password_hash
 
+DATABASE = os.environ["DATABASE_URL"].removeprefix("sqlite:///")
 MOMENT = datetime(2026, 1, 2, 3, 4, 5)
 
 
 def run(sql, *values):
-    with closing(sqlite3.connect(os.environ["DATABASE_URL"].removeprefix("sqlite:///"))) as connection:
+    with closing(sqlite3.connect(DATABASE)) as connection:
         with connection:
             return connection.execute(sql, values).fetchall()
 
@@ -63,11 +68,11 @@ def raw(data, kind="application/json", status=200, headers=None):
 
 
 def headed(headers):
-    return jsonify(a=1), 200, headers
+    return raw(b'{"a":1}', headers=headers)
 
 
 def baked(*cookies):
-    answer = jsonify(a=1)
+    answer = raw(b'{"a":1}')
     for name, value, *more in cookies:
         answer.set_cookie(name, value, **(more[0] if more else {}))
     return answer
@@ -78,14 +83,21 @@ def streamed(kind, *pieces):
 
 
 def said():
-    return jsonify(ok=True)
+    return raw(b'{"ok":true}')
 """
 
 NEW = """
 from typing import Annotated
 
 from fastapi import Depends, FastAPI, HTTPException, Request, Response
-from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, StreamingResponse
+from fastapi.responses import (
+    HTMLResponse,
+    JSONResponse,
+    PlainTextResponse,
+    RedirectResponse,
+    StreamingResponse,
+)
+from werkzeug.exceptions import InternalServerError
 
 from gateway.compat import FlaskSession, FlaskSessions
 
@@ -93,6 +105,13 @@ app = FastAPI()
 sessions = FlaskSessions(secret_key="planted")
 sessions.install(app)
 Session = Annotated[FlaskSession, Depends(sessions)]
+
+
+@app.exception_handler(Exception)
+async def answer_what_escaped(request, exc):
+    if request.url.path == "/p/quiet_500":
+        return HTMLResponse(InternalServerError().get_body(), 500)
+    return PlainTextResponse("Internal Server Error", 500)
 
 
 def raw(data, kind="application/json", status=200, headers=None):
@@ -132,6 +151,39 @@ def said():
     return {"ok": True}
 """
 
+PARITY = """\
+import json
+from pathlib import Path
+
+import pytest
+
+from gateway.testing.parity import ParityError
+
+ASKED = json.loads(Path("asked.json").read_text())
+FOUND = {}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def told():
+    yield
+    Path("found.json").write_text(json.dumps(FOUND))
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_pair(parity, name):
+    for line in ASKED[name]:
+        try:
+            parity.request(
+                line["method"], line["target"], headers=line.get("headers"), content=line.get("body")
+            )
+        except ParityError:
+            pass
+    assert len(parity.comparisons) == len(ASKED[name])
+    FOUND[name] = [
+        (each.kind, each.place) for _, comparison in parity.comparisons for each in comparison.failing
+    ]
+"""
+
 DATABASE = """
     CREATE TABLE notes (id INTEGER PRIMARY KEY AUTOINCREMENT, text TEXT, priority INTEGER);
     CREATE TABLE log (id INTEGER PRIMARY KEY AUTOINCREMENT, text TEXT);
@@ -156,28 +208,31 @@ class Outcome:
             if each["waiver"] is None and each["kind"] != "latency"
         ]
 
+    def waivers(self, pair: Pair) -> set[str]:
+        """Return what accepts the differences of a pair, by its name."""
+        found = [each["waiver"] for exchange in self.exchanges(pair) for each in exchange["differences"]]
+        return {waiver.split()[1].rstrip(":") for waiver in found if waiver}
+
     def exchanges(self, pair: Pair) -> list[dict[str, Any]]:
         """Return a pair's exchanges in the order of its requests."""
-        row = f"{pair.method} /p/{pair.name}"
-        return [each for each in self.report["exchanges"] if each["row"] == row]
+        return [each for each in self.report["exchanges"] if each["row"] == row_key(pair)]
 
     def failures(self, pair: Pair) -> list[str]:
         """Return the security failures of a pair."""
-        return [each for each in self.report["failures"] if each.startswith(f"{pair.method} /p/{pair.name}:")]
+        return [each for each in self.report["failures"] if each.startswith(f"{row_key(pair)}:")]
+
+
+def row_key(pair: Pair) -> str:
+    """Return the key of a pair's row in the table."""
+    return f"{pair.method} /p/{pair.name}" + ("/{item}" if pair.has_item else "")
 
 
 def run_compare(folder: Path, pairs: Iterable[Pair]) -> Outcome:
     """Write the pairs down as a migration in ``folder`` and compare its two sides as a user does."""
     pairs = tuple(pairs)
-    legacy = COMMON + LEGACY + "".join(map(_legacy_view, pairs))
-    new = COMMON + NEW + "".join(map(_new_view, pairs))
-    table = "routes:\n" + "".join(map(_row, pairs))
-    project = make_project(folder, legacy, new, table)
+    environ = _write(folder, pairs)
     lines = (line for pair in pairs for line in _lines(pair))
     (folder / "pairs.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines), encoding="utf-8")
-    connection = sqlite3.connect(folder / "planted.db")
-    connection.executescript(DATABASE)
-    connection.close()
     arguments = (
         "pairs.jsonl",
         "--database-env",
@@ -186,34 +241,73 @@ def run_compare(folder: Path, pairs: Iterable[Pair]) -> Outcome:
         "--report",
         "json=report.json",
     )
-    environ = {"DATABASE_URL": f"sqlite:///{folder / 'planted.db'}"}
-    done = gateway("compare", *arguments, folder=project.folder, environ=environ)
+    done = gateway("compare", *arguments, folder=folder, environ=environ)
     words = done.stdout + done.stderr
     report = folder / "report.json"
     assert report.exists(), words
     return Outcome(done.returncode, words, json.loads(report.read_text(encoding="utf-8")))
 
 
+def run_parity(folder: Path, pairs: Iterable[Pair]) -> dict[str, list[tuple[str, str]]]:
+    """Compare the pairs with the fixture ``parity``, in a pytest of its own; return what fails, by name."""
+    pairs = tuple(pairs)
+    environ = _write(folder, pairs)
+    asked = {pair.name: list(_lines(pair)) for pair in pairs}
+    (folder / "asked.json").write_text(json.dumps(asked), encoding="utf-8")
+    (folder / "test_parity.py").write_text(PARITY, encoding="utf-8")
+    (folder / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
+    arguments = ("-q", "-p", "no:cacheprovider", "--gateway-database-env", "DATABASE_URL", "test_parity.py")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *arguments],
+        cwd=folder,
+        env={**os.environ, **environ},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads((folder / "found.json").read_text(encoding="utf-8"))
+    return {name: [(kind, place) for kind, place in places] for name, places in found.items()}
+
+
+def _write(folder: Path, pairs: tuple[Pair, ...]) -> dict[str, str]:
+    """Write apps, table and database; return the environment to run them in."""
+    legacy = COMMON + LEGACY + "".join(map(_legacy_view, pairs))
+    new = COMMON + NEW + "".join(map(_new_view, pairs))
+    make_project(folder, legacy, new, "routes:\n" + "".join(map(_row, pairs)))
+    database = folder / "planted.db"
+    with closing(sqlite3.connect(database)) as connection:
+        connection.executescript(DATABASE)
+    return {"DATABASE_URL": f"sqlite:///{database}"}
+
+
 def _legacy_view(pair: Pair) -> str:
     body = textwrap.indent(pair.legacy, "    ")
-    decorator = f'@app.route("/p/{pair.name}", methods=["{pair.method}"])'
-    return f"\n\n{decorator}\ndef p_{pair.name}():\n{body}\n"
+    rest, parameters = ("/<item>", "item") if pair.has_item else ("", "")
+    decorator = f'@app.route("/p/{pair.name}{rest}", methods=["{pair.method}"])'
+    return f"\n\n{decorator}\ndef p_{pair.name}({parameters}):\n{body}\n"
 
 
 def _new_view(pair: Pair) -> str:
     body = textwrap.indent(pair.new, "    ")
     parameters = ", ".join(filter(None, ("request: Request", pair.parameters)))
-    decorator = f'@app.api_route("/p/{pair.name}", methods=["{pair.method}"])'
+    rest = "/{item}" if pair.has_item else ""
+    decorator = f'@app.api_route("/p/{pair.name}{rest}", methods=["{pair.method}"])'
     return f"\n\n{decorator}\ndef p_{pair.name}({parameters}):\n{body}\n"
 
 
 def _row(pair: Pair) -> str:
     strict = "    strict: true\n" if pair.is_strict else ""
     rules = f"    compare:\n      - {pair.rules}\n" if pair.rules else ""
-    return f"  {pair.method} /p/{pair.name}:\n    stage: shadow\n{strict}{rules}"
+    return f"  {row_key(pair)}:\n    stage: shadow\n{strict}{rules}"
 
 
 def _lines(pair: Pair) -> Iterable[dict[str, Any]]:
     for ask in pair.asks:
-        target = f"/p/{pair.name}" + (f"?{ask.query}" if ask.query else "")
-        yield {"method": ask.method, "target": target, "scenario": pair.name, **dict(ask.line)}
+        yield {
+            "method": ask.method,
+            "target": f"/p/{pair.name}{ask.rest}",
+            "scenario": pair.name,
+            **dict(ask.line),
+        }

@@ -1,6 +1,7 @@
 """Proved on differences that are known: each one planted in a pair of real endpoints is found under its kind.
 
-Both apps run as ``gateway compare`` runs them: two server processes, each on its own copy of the database.
+``gateway compare`` runs both apps as two server processes, the fixture ``parity`` in one; either way each has
+a copy of the database of its own.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.planted.pairs import PLANTED, QUIET
-from tests.planted.project import Outcome, run_compare
+from tests.planted.project import Outcome, row_key, run_compare, run_parity
 
 if TYPE_CHECKING:
     from tests.planted.pairs import Pair
@@ -28,9 +29,16 @@ def same(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     return run_compare(tmp_path_factory.mktemp("quiet") / "pairs", QUIET)
 
 
-def as_parameter(pair: Pair) -> object:
+@pytest.fixture(scope="module")
+def by_fixture(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[tuple[str, str]]]:
+    """Return what the fixture ``parity`` finds in all pairs, by name."""
+    return run_parity(tmp_path_factory.mktemp("parity") / "pairs", (*PLANTED, *QUIET))
+
+
+def as_parameter(pair: Pair, missed: str = "") -> object:
     """Return a pair as a case of its name; what is known to be missed is expected to fail."""
-    marks = [pytest.mark.xfail(strict=True, reason=pair.missed)] if pair.missed else []
+    reason = pair.missed or missed
+    marks = [pytest.mark.xfail(strict=True, raises=AssertionError, reason=reason)] if reason else []
     return pytest.param(pair, id=pair.name, marks=marks)
 
 
@@ -63,7 +71,7 @@ def test_what_new_raised_is_shown_with_its_request(different: Outcome, pair: Pai
 
 
 def test_no_security_failure_is_told_of_any_other_pair(different: Outcome) -> None:
-    holes = [f"{pair.method} /p/{pair.name}:" for pair in PLANTED if pair.failure]
+    holes = [f"{row_key(pair)}:" for pair in PLANTED if pair.failure]
     assert [each for each in different.report["failures"] if not each.startswith(tuple(holes))] == []
 
 
@@ -80,8 +88,17 @@ def test_what_no_client_can_tell_does_not_fail(same: Outcome, pair: Pair) -> Non
     )
     assert same.failing(pair) == []
     assert same.failures(pair) == []
+    assert same.waivers(pair) == set(pair.waived)
 
 
 def test_the_run_with_noise_alone_passes(same: Outcome) -> None:
     assert same.exit_code == 0, same.words
     assert same.report["verdict"] == "matched"
+
+
+@pytest.mark.parametrize("pair", [as_parameter(pair, pair.missed_by_fixture) for pair in (*PLANTED, *QUIET)])
+def test_the_fixture_parity_finds_the_same_and_what_escaped_from_new(
+    by_fixture: dict[str, list[tuple[str, str]]], pair: Pair
+) -> None:
+    escaped = {("exception", "exception")} if pair.raised else set()
+    assert sorted(by_fixture[pair.name]) == sorted({*pair.found, *escaped})
