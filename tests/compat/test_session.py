@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markupsafe import Markup
 from starlette.applications import Starlette
+from werkzeug.datastructures import ImmutableDict
 
 from gateway.compat import ROLE_KEY, FlaskSession, FlaskSessions, SessionReader, read_session
 from gateway.errors import SettingsError
@@ -401,10 +402,9 @@ def test_settings_that_make_no_sense_are_refused_at_once(make: Any) -> None:
         make()
 
 
-@pytest.mark.skipif(
-    "SECRET_KEY_FALLBACKS" in Flask.default_config, reason="the installed Flask knows key fallbacks"
-)
-def test_settings_that_an_older_flask_would_ignore_are_refused() -> None:
+def test_settings_that_an_older_flask_would_ignore_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = {name: value for name, value in Flask.default_config.items() if name != "SECRET_KEY_FALLBACKS"}
+    monkeypatch.setattr(Flask, "default_config", ImmutableDict(known))
     with pytest.raises(SettingsError, match=r"Flask 3\.1"):
         FlaskSessions(secret_key="new", key_fallbacks=["old"])
 
