@@ -11,6 +11,7 @@ import json
 import re
 from collections import Counter
 from enum import Enum, StrEnum
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -202,6 +203,7 @@ _STEP = re.compile(
 _SEGMENT = re.compile(r"(?<=/)(?:\d+|[0-9a-fA-F-]{16,})(?=/|\Z)")
 
 
+@lru_cache(maxsize=4096)
 def fold_place(place: str) -> str:
     """Return ``place`` with every index, and every name that looks like an id, written ``[*]``."""
     if place.startswith("$"):

@@ -7,6 +7,7 @@ are one line. Time is an argument (Unix seconds).
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from gateway.compare.curl import curl_line
@@ -39,7 +40,12 @@ class Signature:
 
 def signature_of(route: str, difference: Difference) -> Signature:
     """Return the signature of a difference on ``route``."""
-    return Signature(route, difference.kind, fold_place(difference.place))
+    return _signature(route, difference.kind, difference.place)
+
+
+@lru_cache(maxsize=4096)
+def _signature(route: str, kind: Kind, place: str) -> Signature:
+    return Signature(route, kind, fold_place(place))
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,12 +157,13 @@ class Findings:
 
 
 def _next(before: Finding, one: Finding) -> Finding:
-    return replace(
-        before,
-        count=before.count + 1,
-        waived=before.waived + one.waived,
-        first_s=min(before.first_s, one.first_s),
-        last_s=max(before.last_s, one.last_s),
-        difference=before.difference if before.difference.is_failing else one.difference,
-        examples=(*before.examples, *one.examples)[:KEPT_EXAMPLES],
+    # Built in place of dataclasses.replace(), which takes three times as long: this runs once a difference.
+    return Finding(
+        before.signature,
+        before.count + 1,
+        before.waived + one.waived,
+        min(before.first_s, one.first_s),
+        max(before.last_s, one.last_s),
+        before.difference if before.difference.is_failing else one.difference,
+        (*before.examples, *one.examples)[:KEPT_EXAMPLES] if one.examples else before.examples,
     )

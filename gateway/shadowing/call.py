@@ -32,6 +32,7 @@ class _Candidate:
         self._status = 0
         self._headers: tuple[tuple[bytes, bytes], ...] = ()
         self._first_byte_s: float | None = None
+        self._is_whole = False
 
     async def receive(self) -> Message:
         body, self._body = self._body, None
@@ -46,10 +47,15 @@ class _Candidate:
             self._first_byte_s = monotonic() - self._began_s
         elif message["type"] == "http.response.body":
             self._response.add(message.get("body", b""))
+            self._is_whole = self._is_whole or not message.get("more_body", False)
 
     def observation(self, raised: BaseException | None) -> Observation:
+        """Return what the call did. An exception counts where no whole answer came of it.
+
+        Starlette raises a view's exception again behind its 500, Flask keeps it: a client sees the same.
+        """
         error = None
-        if raised is not None:
+        if raised is not None and not self._is_whole:
             name = f"{type(raised).__module__}.{type(raised).__qualname__}"
             error = Raised(name, str(raised), "".join(traceback.format_exception(raised))[-20_000:])
         return Observation(
