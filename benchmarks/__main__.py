@@ -27,6 +27,7 @@ from benchmarks.trials import (
     own_work,
     reference_apps,
     reloading,
+    scale,
     shadowing,
     sleeping,
     soak,
@@ -55,6 +56,7 @@ SCENARIOS = (
     Scenario("transfer", transfer.measure),
     Scenario("reference", reference_apps.measure),
     Scenario("comparing", comparing.measure),
+    Scenario("scale", scale.measure),
     Scenario("shadowing", shadowing.measure),
 )
 

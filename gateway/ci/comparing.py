@@ -139,6 +139,7 @@ def compare_corpus(
         scenario_count=len(corpus.scenarios),
         scenarios_done=gathered.scenarios_done,
         elapsed_s=time.monotonic() - began,
+        judging_s=gathered.judging_s,
         is_strict=options.is_strict,
         is_interrupted=is_interrupted,
     )

@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from gateway.compare.observation import Body, Observation, Raised
+from gateway.compare.observation import Observation, Raised
+from gateway.shadowing.capture import CappedBody
 
 if TYPE_CHECKING:
     from gateway.ci.corpus import CorpusRequest
+    from gateway.compare.observation import Body
 
 _CHUNK_BYTES = 65_536
 _MADE_HERE = frozenset({"host", "content-length", "transfer-encoding", "connection"})
@@ -72,11 +74,11 @@ def send(
             (name.encode("latin-1", "replace"), value.encode("latin-1", "replace"))
             for name, value in response.getheaders()
         )
-        body, problem = _read(response, began + timeout_s)
+        body, problem = _read(response, began + timeout_s, cap_bytes)
         return Observation(
             response.status,
             headers,
-            Body.of(body, cap_bytes=cap_bytes),
+            body,
             problem,
             first_byte_s,
             time.perf_counter() - began,
@@ -88,18 +90,20 @@ def send(
         connection.close()
 
 
-def _read(response: http.client.HTTPResponse, deadline: float) -> tuple[bytes, Raised | None]:
-    pieces: list[bytes] = []
+def _read(response: http.client.HTTPResponse, deadline: float, cap_bytes: int) -> tuple[Body, Raised | None]:
+    """Read to the end; beyond the cap only a digest goes on, so that no body is held that is not compared."""
+    body = CappedBody(cap_bytes)
+    problem: Raised | None = None
     try:
         while chunk := response.read1(_CHUNK_BYTES):
-            pieces.append(chunk)
+            body.add(chunk)
             if time.perf_counter() > deadline:
-                return b"".join(pieces), Raised("timeout", "the answer did not end in time")
+                return body.body(), Raised("timeout", "the answer did not end in time")
     except http.client.IncompleteRead as exc:
-        pieces.append(exc.partial)
-        return b"".join(pieces), Raised("torn", "the answer ended early")
+        body.add(exc.partial)
+        problem = Raised("torn", "the answer ended early")
     except (OSError, http.client.HTTPException) as exc:
-        return b"".join(pieces), Raised("torn", f"the answer ended early: {exc}")
-    if response.length:
-        return b"".join(pieces), Raised("torn", f"the answer ended {response.length} bytes early")
-    return b"".join(pieces), None
+        problem = Raised("torn", f"the answer ended early: {exc}")
+    if problem is None and response.length:
+        problem = Raised("torn", f"the answer ended {response.length} bytes early")
+    return body.body(), problem

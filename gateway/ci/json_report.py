@@ -35,6 +35,7 @@ def as_json(run: Run) -> dict[str, Any]:
         },
         "scenarios": {"all": run.scenario_count, "done": run.scenarios_done},
         "elapsed_s": round(run.elapsed_s, 3),
+        "judging_s": round(run.judging_s, 3),
         "rows": [_row(row) for row in run.rows],
         "findings": [_finding(finding) for finding in run.failing],
         "accepted": [_finding(finding) | {"reason": reason} for finding, reason in run.accepted],

@@ -92,6 +92,7 @@ class Gathered:
         self.attempted = 0
         self.given: dict[int, list[tuple[tuple[str, str], ...]]] = {0: [], 1: []}
         self.scenarios_done = 0
+        self.judging_s = 0.0
         self.lock = threading.Lock()
         self._terms: dict[str, Terms] = {}
 
@@ -137,6 +138,7 @@ class Judge:
         pairing, keys = Pairing(), KeyMap()
         tables = control.reading().tables
         with self.gathered.lock:
+            began = time.perf_counter()
             for number, (one, other) in enumerate(zip(mine, theirs, strict=False), 1):
                 route = one.route
                 if one.asked is None or other.asked is None or route is None:
@@ -163,6 +165,7 @@ class Judge:
             self.gathered.correlations.extend(correlations)
             self.gathered.skipped_tables.update(control.reading().skipped)
             self.gathered.scenarios_done += 1
+            self.gathered.judging_s += time.perf_counter() - began
         return compared
 
     def _skip(self, number: int, one: Done, other: Done, why: str = "") -> None:

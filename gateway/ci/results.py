@@ -139,7 +139,10 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Be the whole outcome of ``gateway compare``; ``noise`` is None where control was called once."""
+    """Be the whole outcome of ``gateway compare``; ``noise`` is None where control was called once.
+
+    ``judging_s`` is what comparing, redacting and counting took of ``elapsed_s``.
+    """
 
     selection: Selection
     rows: tuple[RowTally, ...]
@@ -157,6 +160,7 @@ class Run:
     scenario_count: int = 0
     scenarios_done: int = 0
     elapsed_s: float = 0.0
+    judging_s: float = 0.0
     is_strict: bool = False
     is_interrupted: bool = False
 

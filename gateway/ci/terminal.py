@@ -21,6 +21,7 @@ SHOWN_FINDINGS = 20
 """Findings of one row that are written out; the other reports hold all of them."""
 
 SHOWN_CORRELATIONS = 5
+SHOWN_CUT = 5
 _VALUE_WIDTH = 200
 
 
@@ -189,6 +190,14 @@ def _remarks(run: Run, *, is_verbose: bool) -> Iterator[Line]:
     unsent = [each for each in run.exchanges if each.note.startswith("not sent")]
     for each in unsent:
         yield (("! ", "yellow"), f"{each.scenario}, request {each.number}: {each.note}")
+    cut = [each for each in run.exchanges if each.outcome is Outcome.TRUNCATED]
+    for each in cut[:SHOWN_CUT]:
+        yield (
+            ("! ", "yellow"),
+            f"{each.scenario}, request {each.number}: {each.label}: not compared to the end: {each.note}",
+        )
+    if len(cut) > SHOWN_CUT:
+        yield (("! ", "yellow"), f"and {len(cut) - SHOWN_CUT} more were not compared to the end")
     for note in run.notes:
         yield (("! ", "yellow"), note)
 
