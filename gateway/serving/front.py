@@ -12,6 +12,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
+from gateway.compat import LEGACY_APP_KEY
 from gateway.context import REQUEST_ID
 from gateway.errors import BackendError, BackendMalformed, BackendOverloaded, BackendTorn, RequestRefused
 from gateway.serving.answers import Answer, retry_after
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("gateway")
 
-LEGACY_APP_KEY = "gateway.legacy_app"
 _BODILESS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 

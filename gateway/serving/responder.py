@@ -63,7 +63,6 @@ class Responder:
         "is_private",
         "request_id",
         "scope",
-        "status",
     )
 
     def __init__(
@@ -82,7 +81,6 @@ class Responder:
         self.is_expired = False
         self.is_overtaken = False
         self.is_private = False
-        self.status = 0
         self._is_bodiless = False
         self._receive = receive
         self._send = send
@@ -148,7 +146,6 @@ class Responder:
             headers = _unframed(headers, length)
         self.has_started = True
         self._deadlines.disarm(self)
-        self.status = status
         self._tally.served[self.backend, status] += 1
         if self.is_private:
             headers = [field for field in headers if field[0] != b"cache-control"]
@@ -189,7 +186,6 @@ class Responder:
     def _overtake(self, answer: Answer) -> Awaitable[None]:
         self.is_overtaken = True
         self._deadlines.disarm(self)
-        self.status = answer.status
         self._tally.served["gateway", answer.status] += 1
         return self._generation.answers.send(answer, self.scope, self._send, self.request_id)
 

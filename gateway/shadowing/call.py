@@ -9,6 +9,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from gateway.compare.observation import Observation, Raised
+from gateway.compat import ROLE_KEY
 from gateway.context import REQUEST_ID
 from gateway.shadowing.capture import CappedBody
 from gateway.shadowing.writes import SHADOW, ShadowMark
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from gateway.shadowing.exchange import Exchange
 
 SHADOW_HEADER = (b"x-gateway-shadow", b"1")
-ROLE_KEY = "gateway.role"
 
 
 class _Candidate:

@@ -22,9 +22,9 @@ from gateway.backends.inspect import find_flask, inspect_legacy, inspect_new
 from gateway.ci.databases import SqliteCopy, open_original
 from gateway.ci.rows import Reading, Window, written
 from gateway.compare.observation import Effects
+from gateway.compat import LEGACY_APP_KEY
 from gateway.errors import RequestRefused, TableError
 from gateway.loading import Apps, reload_migration
-from gateway.serving.front import LEGACY_APP_KEY
 from gateway.serving.guard import keep_first_cookies
 from gateway.serving.paths import canonicalise
 from gateway.table.inventory import LegacyInventory, NewInventory

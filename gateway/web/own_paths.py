@@ -7,7 +7,6 @@ app already answers: :meth:`OwnPaths.claim` never takes one away from it, but fo
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import TYPE_CHECKING, Any
 
 from fastapi.responses import JSONResponse
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
     from gateway.table.route import Snapshot
 
     Handler = Callable[[Request], Awaitable[Response]]
-
-log = logging.getLogger("gateway")
 
 
 class OwnPaths:
