@@ -1,12 +1,13 @@
 """Keep what must outlive a process: evidence, positions, events, findings and leases.
 
 It stands above :mod:`gateway.table` and knows nothing of what it keeps: rollout, shadowing and web give
-names their meaning. Importing this package loads SQLAlchemy; :mod:`gateway.store.records` alone does not
-need it. What other parts rely on:
+names their meaning. What needs SQLAlchemy is imported when it is first used: a gateway that keeps no state
+saves its memory. What other parts rely on:
 
 **Where** ::
 
     locate(url | None, table_path) -> str          # SettingsError; None is .gateway/state.db beside the table
+    default_file(table_path) -> Path               # that file
 
 **A worker's store**: never blocks and never raises, but for :meth:`Store.ask`'s future ::
 
@@ -42,10 +43,12 @@ need it. What other parts rely on:
 
 from __future__ import annotations
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from gateway.store.buffer import Limits
 from gateway.store.errors import StoreUnavailable
-from gateway.store.ledger import Ledger
-from gateway.store.location import locate
+from gateway.store.folder import default_file
 from gateway.store.records import (
     EventRecord,
     ExampleRecord,
@@ -58,7 +61,25 @@ from gateway.store.records import (
     StoredEvidence,
     StoreHealth,
 )
-from gateway.store.writer import Store
+
+if TYPE_CHECKING:
+    from gateway.store.ledger import Ledger
+    from gateway.store.location import locate
+    from gateway.store.writer import Store
+
+_NEEDS_SQLALCHEMY = {
+    "Ledger": "gateway.store.ledger",
+    "Store": "gateway.store.writer",
+    "locate": "gateway.store.location",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what needs SQLAlchemy when it is asked for (PEP 562)."""
+    if name in _NEEDS_SQLALCHEMY:
+        return getattr(importlib.import_module(_NEEDS_SQLALCHEMY[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 __all__ = [
     "EventRecord",
@@ -75,5 +96,6 @@ __all__ = [
     "StoreHealth",
     "StoreUnavailable",
     "StoredEvidence",
+    "default_file",
     "locate",
 ]

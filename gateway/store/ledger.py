@@ -18,7 +18,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from gateway.store import statements
 from gateway.store.errors import StoreUnavailable, describe
-from gateway.store.location import file_of, identity, open_engine, prepare_folder
+from gateway.store.folder import prepare_folder
+from gateway.store.location import file_of, identity, open_engine
 from gateway.store.migration import migrate
 from gateway.store.records import (
     ERROR_CALLERS_KEPT,

@@ -6,7 +6,6 @@ connection, for a statement, for a network that swallows packets.
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +13,10 @@ from sqlalchemy import URL, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 
 from gateway.errors import SettingsError
+from gateway.store.folder import default_file
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
-
-FOLDER = ".gateway"
-FILE = "state.db"
 
 BUSY_TIMEOUT_S = 2.0
 CONNECT_TIMEOUT_S = 3
@@ -34,7 +31,7 @@ def locate(url: str | None, table: Path) -> str:
     Raise :class:`SettingsError` where it is no URL of SQLite (on a file) or PostgreSQL.
     """
     if url is None:
-        path = table.absolute().parent / FOLDER / FILE
+        path = default_file(table)
         return URL.create("sqlite", database=str(path)).render_as_string(hide_password=False)
     try:
         parsed = make_url(url)
@@ -107,16 +104,6 @@ def _limit_waiting(connection: Connection) -> None:
         f"SET LOCAL statement_timeout = {STATEMENT_TIMEOUT_S * 1000}; "
         f"SET LOCAL lock_timeout = {round(BUSY_TIMEOUT_S * 1000)}"
     )
-
-
-def prepare_folder(path: Path) -> None:
-    """Make the folder of a SQLite file, readable by its owner only and ignored by git."""
-    if path.parent.is_dir():
-        return
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if path.parent.name == FOLDER:
-        with contextlib.suppress(FileExistsError), (path.parent / ".gitignore").open("x") as file:
-            file.write("*\n")
 
 
 def _sqlite(url: str) -> Engine:

@@ -183,7 +183,7 @@ def _slash_of(claimable: Claimable) -> Slash:
 
 def _guard(row: Row) -> Guard:
     """Choose what is checked before new gets a request; what legacy gets, it checks itself."""
-    if row.spec.stage is Stage.LEGACY:
+    if not row.spec.may_reach_new:
         return Guard.NONE
     guard = Guard.NONE
     for parameter in row.template.parameters:
@@ -215,7 +215,7 @@ def _entries_of(row: Row, route: Route) -> Iterator[Entry]:
             order=order,
             slash=slash,
             guard=_guard(row),
-            is_stopping=row.spec.stage is not Stage.LEGACY,
+            is_stopping=row.spec.may_reach_new,
         )
 
 

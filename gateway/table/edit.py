@@ -214,7 +214,7 @@ def _bare(row: RouteSpec) -> RouteSpec:
 
 
 def _settled(row: RouteSpec) -> RouteSpec:
-    return replace(row, stage=Stage.LEGACY, weight_bp=0, sample_bp=0)
+    return replace(row, stage=Stage.LEGACY, weight_bp=0, sample_bp=0, written_sample_bp=None)
 
 
 def _frame(spec: TableSpec) -> TableSpec:

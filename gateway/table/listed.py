@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from gateway.table.spec import RouteSpec, TableSpec
     from gateway.table.template import Template
 
-_MOVING = (Stage.SHADOW, Stage.CANARY, Stage.NEW, Stage.RETIRED)
 _NEAREST_LIMIT = 20  # problems that are given a nearest neighbour: finding one reads every path
 
 
@@ -178,8 +177,14 @@ class Rows:
 
     def _report_missing(self, row: Row, target: Template, missing: Sequence[str]) -> None:
         path = row.spec.new_path or row.spec.path
-        if row.spec.stage in _MOVING or row.spec.pins.new or row.is_websocket:
-            why = f"stage {row.spec.stage}" if row.spec.stage in _MOVING else "callers are pinned to new"
+        if row.spec.may_reach_new or row.is_websocket:
+            why = (
+                f"stage {row.spec.stage}"
+                if row.spec.stage is not Stage.LEGACY
+                else "callers are pinned to new"
+            )
+            if row.spec.stage is Stage.LEGACY and row.spec.rollout is not None:
+                why = "the rollout leads to new"
             self.fail(
                 row.spec,
                 f"{why}: the new app has no {'websocket' if row.is_websocket else 'route'} "

@@ -22,19 +22,16 @@ from gateway.table.spec import (
     Rollout,
     RouteSpec,
     Stage,
+    sample_at,
 )
 from gateway.table.spelling import Wrong
 from gateway.table.translation import Understood, problem_at, row_name
-from gateway.table.units import FULL_BP
 from gateway.table.values import step_text
 
 if TYPE_CHECKING:
     from gateway.table.models import DefaultsModel, RolloutModel, RuleModel
     from gateway.table.source import Place, Source
     from gateway.table.spec import RuleName
-
-SAMPLE_BP = {Stage.SHADOW: FULL_BP, Stage.CANARY: FULL_BP // 10}
-"""The share of requests that is compared where nobody says; nothing at other stages."""
 
 _SAFE_METHODS = frozenset({"GET", "HEAD"})
 _RANK = {Stage.LEGACY: 0, Stage.SHADOW: 1, Stage.CANARY: 2, Stage.NEW: 3, Stage.RETIRED: 4}
@@ -127,7 +124,7 @@ class _Row:
     def spec(self, key: RowKey) -> RouteSpec:
         """Return the row with defaults filled in."""
         stage = self.value("stage", Stage.LEGACY)
-        sample_bp = self.value("sample", SAMPLE_BP.get(stage, 0))
+        written_sample_bp = self.value("sample")
         return RouteSpec(
             key=key.text,
             written=row_name(self.place),
@@ -136,7 +133,8 @@ class _Row:
             path=key.path,
             stage=stage,
             weight_bp=self.value("weight", 0) if stage is Stage.CANARY else 0,
-            sample_bp=sample_bp if stage in (Stage.SHADOW, Stage.CANARY, Stage.NEW) else 0,
+            sample_bp=sample_at(stage, written_sample_bp),
+            written_sample_bp=written_sample_bp,
             sticky=tuple(self.value("sticky", DEFAULT_STICKY)),
             group=self.value("group"),
             pins=self._pins(),

@@ -7,7 +7,7 @@ the two apps; :mod:`gateway.table.compile` does that. Units stand in names: ``_s
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Literal
 
@@ -129,7 +129,8 @@ class RouteSpec:
 
     ``key`` is the row's canonical key (``GET,POST /reports/{name}.csv``: methods upper-case, sorted,
     path in the table's own spelling), ``written`` the key as it stands in the file, ``line`` where.
-    ``safe`` is None when the row does not say (then GET and HEAD are safe).
+    ``safe`` is None when the row does not say (then GET and HEAD are safe). ``sample_bp`` is the share that
+    is compared at the row's stage, ``written_sample_bp`` what the file says of it (None: nothing).
     """
 
     key: str
@@ -140,6 +141,7 @@ class RouteSpec:
     stage: Stage = Stage.LEGACY
     weight_bp: int = 0
     sample_bp: int = 0
+    written_sample_bp: int | None = None
     sticky: tuple[KeySource, ...] = DEFAULT_STICKY
     group: str | None = None
     pins: Pins = Pins()
@@ -158,6 +160,31 @@ class RouteSpec:
     owner: str | None = None
     ticket: str | None = None
     note: str | None = None
+
+    @property
+    def may_reach_new(self) -> bool:
+        """Tell whether new may be asked for the row: by its stage, its pins, or as its rollout moves on."""
+        return self.stage is not Stage.LEGACY or bool(self.pins.new) or self.rollout is not None
+
+    def at(self, step: RolloutStep) -> RouteSpec:
+        """Return the row as if the file put it on ``step``; what else it says stays."""
+        return replace(
+            self,
+            stage=step.stage,
+            weight_bp=step.weight_bp if step.stage is Stage.CANARY else 0,
+            sample_bp=sample_at(step.stage, self.written_sample_bp),
+        )
+
+
+_SAMPLE_BP = {Stage.SHADOW: 10_000, Stage.CANARY: 1_000, Stage.NEW: 0}
+"""The share of requests that is compared where nobody says; other stages compare nothing."""
+
+
+def sample_at(stage: Stage, written_bp: int | None) -> int:
+    """Return the share of requests that is compared at ``stage``, in basis points; 0 where nothing is."""
+    if stage not in _SAMPLE_BP:
+        return 0
+    return _SAMPLE_BP[stage] if written_bp is None else written_bp
 
 
 @dataclass(frozen=True, slots=True)
