@@ -29,11 +29,12 @@ from gateway.compat import SessionReader
 from gateway.errors import TableError
 from gateway.loading import Migration, load_migration, reload_migration
 from gateway.recording.recorder import recorder_from_environ
+from gateway.rollout.state import State
 from gateway.serving.answers import Answers
 from gateway.serving.deadlines import Deadlines
 from gateway.serving.decide import settled
 from gateway.serving.front import Front
-from gateway.serving.generation import UNMATCHED, Generation, Way, make_ways
+from gateway.serving.generation import UNMATCHED, Generation, Way, WayMaker
 from gateway.serving.guard import Guard
 from gateway.serving.limits import RateLimiter
 from gateway.serving.reload import watch_file
@@ -50,8 +51,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     from gateway.backends.base import Backend, Receive, Scope, Send
+    from gateway.store import Store
     from gateway.table.route import Snapshot
-    from gateway.table.spec import BackendSpec
+    from gateway.table.spec import BackendSpec, RouteSpec
 
 log = logging.getLogger("gateway")
 
@@ -79,11 +81,28 @@ class Gateway(FastAPI):
         self._started = asyncio.Lock()
         self._stack: contextlib.AsyncExitStack | None = None
         compare = self._spec.compare
-        self.ledger = Ledger(Redactor(os.urandom(32), compare.redact))
+        self.rollout = State(
+            migration.path,
+            self._spec.store,
+            rows=self._rows,
+            is_wanted=self._keeps_state,
+            on_change=self._stand_anew,
+        )
+        self.ledger = Ledger(Redactor(os.urandom(32), compare.redact), lambda: self.rollout.store)
         self.shadows = Shadows(self.ledger, limit_bytes=compare.memory_cap_bytes)
         self._reporter = Reporter(self._tallies, self.ledger)
         self._recorder = recorder_from_environ(os.environ, redact=self._spec.compare.redact)
         flask_app = find_flask(self._apps.legacy)
+        self._maker = WayMaker(
+            self.legacy,
+            self.new,
+            self.rollout,
+            self.ledger.redactor,
+            self._apps.legacy_inventory.is_known,
+            tallies=self._tallies,
+            deadlines_of=self._deadlines,
+            breakers={},
+        )
         self.front = Front(
             self._make_generation(migration.snapshot),
             limiter=RateLimiter(),
@@ -115,6 +134,11 @@ class Gateway(FastAPI):
         """Return the table in force."""
         return self.front.generation.snapshot
 
+    @property
+    def store(self) -> Store | None:
+        """Return the store; None until this table has had anything to keep."""
+        return self.rollout.store
+
     async def start(self) -> None:
         """Start both backends and the watch on the table. Starting twice does nothing.
 
@@ -126,6 +150,8 @@ class Gateway(FastAPI):
             async with contextlib.AsyncExitStack() as stack:
                 if self._recorder is not None:  # closed last: what is answered while draining belongs in it
                     stack.push_async_callback(asyncio.to_thread, self._recorder.close)
+                stack.push_async_callback(self.rollout.stop)  # after the shadows, whose findings it keeps
+                await self.rollout.start()
                 for backend in (self.legacy, self.new):
                     stack.push_async_callback(backend.stop, STOP_GRACE_S)
                     await backend.start()
@@ -166,11 +192,30 @@ class Gateway(FastAPI):
             )
             return
         self.front.swap(generation)
+        self._stand_anew()
         self.migration, self.refused = migration, None
         log.info("generation %d of %s is in force", migration.snapshot.generation, migration.path)
         for problem in migration.problems:
             if problem.row.startswith("backends."):
                 log.warning("%s", problem)
+
+    def _rows(self) -> dict[str, RouteSpec]:
+        """Return the rows that may stand elsewhere than the file says, by route id."""
+        return {
+            route.id: route.spec
+            for route in self.snapshot.routes
+            if route.is_listed and not route.is_websocket
+        }
+
+    def _keeps_state(self) -> bool:
+        """Tell whether the table has anything to keep: comparisons, or rows that move by themselves."""
+        return any(route.spec.sample_bp or route.spec.rollout is not None for route in self.snapshot.routes)
+
+    def _stand_anew(self, _positions: object = None) -> None:
+        """Serve every row where it stands now."""
+        moved = self._maker.moved(self.front.generation)
+        if moved is not None:
+            self.front.swap(moved)
 
     def report(self) -> dict[str, Any]:
         """Return this worker's state as JSON-able values, for the supervisor and the readiness page."""
@@ -211,7 +256,6 @@ class Gateway(FastAPI):
     def _make_generation(self, snapshot: Snapshot) -> Generation:
         server = snapshot.spec.server
         answers = Answers(server, legacy_shape_of(find_flask(self._apps.legacy)))
-        ways = make_ways(snapshot, self.legacy, self.new, tallies=self._tallies, deadlines_of=self._deadlines)
         tally = self._tallies.setdefault(UNMATCHED, Tally())
         timeout_s = snapshot.spec.implicit.timeout_s
         deadlines = self._deadlines.setdefault(timeout_s, Deadlines(timeout_s))
@@ -223,7 +267,7 @@ class Gateway(FastAPI):
             snapshot=snapshot,
             guard=Guard(server.trusted_proxies),
             answers=answers,
-            ways=ways,
+            ways=self._maker.ways(snapshot),
             to_legacy=to_legacy,
             to_new=to_new,
             own_paths=self._own.claim(snapshot),

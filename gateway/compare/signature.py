@@ -121,22 +121,24 @@ class Findings:
         request: RequestRecord,
         control: Observation,
         candidate: Observation,
-    ) -> tuple[Signature, ...]:
-        """Count a comparison's differences; return the signatures that were not known before."""
+    ) -> tuple[Finding, ...]:
+        """Count a comparison's differences; return what was counted, one finding of its own each.
+
+        Such a finding has an example while its signature has too few.
+        """
         seen: dict[Signature, Difference] = {}
         for difference in comparison.differences:
             seen.setdefault(self._known(signature_of(route, difference)), difference)
-        new: list[Signature] = []
+        counted: list[Finding] = []
         for signature, difference in seen.items():
             before = self.by_signature.get(signature)
-            if before is None:
-                new.append(signature)
             examples: tuple[Example, ...] = ()
             if before is None or len(before.examples) < KEPT_EXAMPLES:
                 examples = (Example(at_s, difference, request, control, candidate),)
             one = Finding(signature, 1, int(difference.is_waived), at_s, at_s, difference, examples)
             self.by_signature[signature] = one if before is None else _next(before, one)
-        return tuple(new)
+            counted.append(one)
+        return tuple(counted)
 
     def merge(self, finding: Finding) -> None:
         """Take in a finding that was gathered elsewhere."""

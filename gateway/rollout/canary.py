@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from gateway.rollout.beta import log_beta
@@ -65,6 +66,7 @@ def is_worse(shares: Iterable[ErrorShare], alpha: float) -> bool:
     return excess > 0 and log_run_evidence(shares) >= -math.log(alpha)
 
 
+@lru_cache(maxsize=1024)
 def needed_errors(weight: float, alpha: float) -> int:
     """Return how many callers, all of them on new, make the test reject at once."""
     low, high = 0, 1

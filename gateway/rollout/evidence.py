@@ -10,11 +10,15 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
+from gateway.compare.difference import Outcome as ComparisonOutcome
 from gateway.rollout.canary import ErrorShare
-from gateway.rollout.latency import Latency, bin_of
+from gateway.rollout.latency import Latency, bin_of, is_slower
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+    from gateway.compare.difference import Comparison
+    from gateway.compare.observation import Observation
 
 SideName = Literal["legacy", "new"]
 
@@ -136,6 +140,30 @@ def request_counters(side: SideName, *, is_error: bool, seconds: float | None = 
         counts[f"{side}.errors"] = 1
     if seconds is not None:
         counts[f"{side}.latency.{bin_of(seconds)}"] = 1
+    return counts
+
+
+def comparison_counters(
+    comparison: Comparison, control: Observation, candidate: Observation
+) -> dict[str, int]:
+    """Return the counters that one comparison adds to; one that was not made to its end adds no comparison.
+
+    A side failed that answered 5xx, or not at all. Times are those to the first byte.
+    """
+    counts: dict[str, int] = {}
+    if comparison.outcome is not ComparisonOutcome.TRUNCATED:
+        counts["comparisons"] = 1
+    if comparison.outcome is ComparisonOutcome.MISMATCHED:
+        counts["mismatches"] = 1
+    elif comparison.outcome is ComparisonOutcome.WAIVED:
+        counts["waived"] = 1
+    has_new_failed, has_legacy_failed = (not 0 < side.status < 500 for side in (candidate, control))
+    if has_new_failed != has_legacy_failed:
+        counts["new_only_failures" if has_new_failed else "legacy_only_failures"] = 1
+    if candidate.first_byte_s is not None and control.first_byte_s is not None:
+        counts["timed_pairs"] = 1
+        if is_slower(candidate.first_byte_s, control.first_byte_s):
+            counts["slower_pairs"] = 1
     return counts
 
 

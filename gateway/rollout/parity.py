@@ -13,6 +13,7 @@ a non-negative martingale that starts at 1 when the rate is p, and falls when it
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 from gateway.rollout.beta import log_incomplete_beta
 
@@ -49,6 +50,7 @@ def is_above_budget(mismatches: int, comparisons: int, budget: float, alpha: flo
     return log_evidence_above(mismatches, comparisons, budget) >= -math.log(alpha)
 
 
+@lru_cache(maxsize=4096)
 def needed_comparisons(mismatches: int, budget: float, alpha: float) -> int:
     """Return the smallest number of comparisons with which ``mismatches`` of them pass the gate."""
     low = mismatches

@@ -14,6 +14,7 @@ import hashlib
 import json
 from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from enum import StrEnum
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from gateway.table.moves import can_shadow, rollback
@@ -103,6 +104,7 @@ def next_step(row: RouteSpec, position: Position) -> RolloutStep | None:
     return next((step for step in ladder(row) if rank(step) > rank(position.step)), None)
 
 
+@lru_cache(maxsize=8192)
 def fingerprint(row: RouteSpec) -> str:
     """Return 16 hexadecimal digits that change when the row does, but for what is only for people.
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from gateway.backends.base import Scope
     from gateway.table.route import Route
+    from gateway.table.spec import RouteSpec
 
     ReadSession = Callable[[bytes], Mapping[str, object] | None]
 
@@ -26,10 +27,11 @@ BackendName = Literal["legacy", "new"]
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Name the backend that answers, and say why in plain words."""
+    """Name the backend that answers, and say why in plain words. ``caller`` is who was drawn, if anybody."""
 
     backend: BackendName
     reason: str
+    caller: str = ""
 
 
 _OF_STAGE: dict[Stage, Decision] = {
@@ -42,14 +44,14 @@ _OF_STAGE: dict[Stage, Decision] = {
 
 def is_settled(route: Route) -> bool:
     """Tell whether the stage alone decides, for every caller: no weight, no pins."""
-    return not _may_vary(route)
-
-
-def _may_vary(route: Route) -> bool:
     pins = route.spec.pins
-    if pins.new or pins.legacy:
-        return True
-    return route.spec.stage is Stage.CANARY and 0 < route.spec.weight_bp < 10_000
+    return not (pins.new or pins.legacy or _is_drawn(route.spec))
+
+
+def _is_drawn(spec: RouteSpec) -> bool:
+    """Tell whether callers are told apart; an automatic row counts them even where all of them get new."""
+    is_partial = spec.weight_bp < 10_000 or spec.rollout is not None
+    return spec.stage is Stage.CANARY and spec.weight_bp > 0 and is_partial
 
 
 def settled(stage: Stage, weight_bp: int = 0) -> Decision:
@@ -68,15 +70,17 @@ def decide(route: Route, scope: Scope, *, salt: str, read_session: ReadSession) 
         for pin in pins:
             if value_of(pin.source, scope, route, read_session) == pin.value:
                 return Decision(backend, f"pinned by {pin.source}={pin.value}")  # type: ignore[arg-type] # the two words stand right above
-    if spec.stage is not Stage.CANARY or spec.weight_bp in (0, 10_000):
+    if not _is_drawn(spec):
         return settled(spec.stage, spec.weight_bp)
     key = caller_key(spec.sticky, scope, route, read_session)
     bucket = bucket_of(salt, group_of(route), key)
     source = key.partition("=")[0]
     share = f"{spec.weight_bp / 100:g}%"
     if bucket < spec.weight_bp:
-        return Decision("new", f"canary {share}: bucket {bucket} (by {source}) is below {spec.weight_bp}")
-    return Decision("legacy", f"canary {share}: bucket {bucket} (by {source}) is not below {spec.weight_bp}")
+        reason = f"canary {share}: bucket {bucket} (by {source}) is below {spec.weight_bp}"
+        return Decision("new", reason, key)
+    reason = f"canary {share}: bucket {bucket} (by {source}) is not below {spec.weight_bp}"
+    return Decision("legacy", reason, key)
 
 
 def group_of(route: Route) -> str:

@@ -31,6 +31,8 @@ class Replay:
         self._kept_bytes = 0
         self._again = 0
         self.is_whole = True
+        self.has_left = False
+        """Whether the client left while the first call was under way."""
 
     async def record(self) -> Message:
         """Be the first call's ``receive``."""
@@ -42,6 +44,8 @@ class Replay:
                 self._kept.clear()
             else:
                 self._kept.append(message)
+        elif message["type"] == "http.disconnect":
+            self.has_left = True
         return message
 
     async def replay(self) -> Message:
@@ -81,8 +85,9 @@ async def answer_or_fall_back(
 ) -> tuple[bool, Replay]:
     """Call new; return (whether legacy must answer instead, the replay to answer from).
 
-    New failed when it raised, sent a 5xx, or sent nothing within ``timeout_s`` seconds. An exception
-    after its response began, or with a body that is no longer whole, propagates.
+    New failed when it raised, sent a 5xx, or sent nothing within ``timeout_s`` seconds, but not when it
+    sent nothing because the client left. An exception after its response began, or with a body that is no
+    longer whole, propagates.
     """
     replay = Replay(receive)
     attempt = Attempt(send, replay)
@@ -101,7 +106,7 @@ async def answer_or_fall_back(
                 raise error
             if error is not None:
                 log.error("new failed on %s; legacy answers", scope.get("path"), exc_info=error)
-            return True, replay
+            return error is not None or not replay.has_left, replay
         attempt.is_failed = True
         return True, replay
     finally:

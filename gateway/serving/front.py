@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gateway.compat import LEGACY_APP_KEY
 from gateway.context import REQUEST_ID
 from gateway.errors import BackendError, BackendMalformed, BackendOverloaded, BackendTorn, RequestRefused
+from gateway.rollout.breaker import BreakerState
 from gateway.serving.answers import Answer, retry_after
 from gateway.serving.assignment import caller_key
 from gateway.serving.decide import BackendName, decide, overridden
@@ -22,6 +24,7 @@ from gateway.serving.fallback import answer_or_fall_back
 from gateway.serving.guard import keep_first_cookies
 from gateway.serving.paths import canonicalise
 from gateway.serving.responder import Responder, too_large
+from gateway.serving.witness import DIVERTED, STRAIGHT, UNSEEN, Course
 from gateway.shadowing.capture import Capture
 
 if TYPE_CHECKING:
@@ -35,6 +38,8 @@ if TYPE_CHECKING:
     from gateway.serving.sampling import Sampler
 
 log = logging.getLogger("gateway")
+
+CLOSED = BreakerState.CLOSED
 
 _BODILESS = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -86,7 +91,8 @@ class Front:
         responder = Responder(scope, receive, send, generation, way, screened.request_id)
         if method not in _BODILESS or way.body_limit_bytes is not None:
             receive = responder.receive
-        if way.is_plain and not screened.override:
+        breaker = way.breaker
+        if way.is_plain and not screened.override and (breaker is None or breaker.state is CLOSED):
             return self._call(way, way.decision.backend, screened, responder, receive)  # type: ignore[union-attr] # a plain way is decided
         return self._serve_with_care(generation, way, screened, responder, receive)
 
@@ -133,11 +139,18 @@ class Front:
         await generation.answers.send(answer, scope, send)
 
     async def _call(
-        self, way: Way, backend: BackendName, screened: Screened, responder: Responder, receive: Receive
+        self,
+        way: Way,
+        backend: BackendName,
+        screened: Screened,
+        responder: Responder,
+        receive: Receive,
+        course: Course = STRAIGHT,
     ) -> None:
         """Call one backend and see the call through, whatever becomes of it."""
         scope = responder.scope
         responder.backend = backend
+        has_raised = False
         self.in_flight += 1
         try:
             app: AsgiApp
@@ -149,11 +162,14 @@ class Front:
             responder.watch()
             await app(scope, receive, responder.send)
         except (Exception, asyncio.CancelledError) as error:
+            has_raised = not isinstance(error, asyncio.CancelledError | RequestRefused)
             if not responder.is_expired:
                 await self._settle_failure(error, way, backend, responder)
         finally:
             self.in_flight -= 1
             responder.settle()
+            if way.witness is not None and not course.is_unseen:
+                course.report(way.witness, backend, responder.status, has_raised=has_raised)
         if responder.is_expired:
             await responder.finish_expired()
 
@@ -190,21 +206,32 @@ class Front:
         scope = responder.scope
         spec = generation.snapshot.spec
         choice = overridden(screened.override, screened.token, spec.server.override_token)
+        course = STRAIGHT
         if choice is not None:
             backend: BackendName = choice
             responder.is_private = True
+            course = UNSEEN
         elif way.decision is not None:
             backend = way.decision.backend
         else:
             assert way.route is not None, "only a route can be undecided"  # noqa: S101 - an invariant, for the type checker
-            backend = decide(way.route, scope, salt=spec.salt, read_session=self._read_session).backend
+            decision = decide(way.route, scope, salt=spec.salt, read_session=self._read_session)
+            backend = decision.backend
+            course = Course(caller=decision.caller)
         refused = self._limit(way, scope)
         if refused is not None:
             await responder.answer_now(refused)
-        elif backend == "new" and choice is None and _may_fall_back(way, scope):
-            await self._call_with_fallback(way, screened, responder, receive)
+            return
+        if backend == "new" and choice is None and way.witness is not None:
+            direction = way.witness.way()
+            if direction == "legacy":
+                backend, course = "legacy", DIVERTED
+            elif direction == "probe":
+                course = replace(course, is_probe=True)
+        if backend == "new" and choice is None and _may_fall_back(way, scope):
+            await self._call_with_fallback(way, screened, responder, receive, course)
         else:
-            await self._call(way, backend, screened, responder, receive)
+            await self._call(way, backend, screened, responder, receive, course)
 
     def _limit(self, way: Way, scope: Scope) -> Answer | None:
         """Return the 413 or 429 that this request has run into, or None."""
@@ -223,12 +250,13 @@ class Front:
         return None
 
     async def _call_with_fallback(
-        self, way: Way, screened: Screened, responder: Responder, receive: Receive
+        self, way: Way, screened: Screened, responder: Responder, receive: Receive, course: Course
     ) -> None:
         """Call new; when it fails before anything was sent, let legacy answer and count it against new."""
         scope = responder.scope
         original: Scope = {**scope, "headers": list(scope["headers"])}
         responder.backend = "new"
+        must_fall_back = has_raised = False
         self.in_flight += 1
         try:
             self._prepare_for_new(way, screened, scope)
@@ -236,16 +264,22 @@ class Front:
                 way.new, scope, receive, responder.send, timeout_s=way.deadlines.timeout_s
             )
         except (Exception, asyncio.CancelledError) as error:
+            has_raised = not isinstance(error, asyncio.CancelledError | RequestRefused)
             await self._settle_failure(error, way, "new", responder)
             return
         finally:
             self.in_flight -= 1
             responder.settle()
+            if way.witness is not None:
+                has_failed = has_raised or must_fall_back
+                course.report(way.witness, "new", responder.status, has_raised=has_failed)
         if must_fall_back and not responder.is_overtaken:
             way.tally.failures["new"] += 1
             way.tally.fallbacks += 1
+            if way.witness is not None:
+                way.witness.fell_back()
             responder.scope = original
-            await self._call(way, "legacy", screened, responder, replay.replay)
+            await self._call(way, "legacy", screened, responder, replay.replay, DIVERTED)
 
     async def serve_websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hand a websocket to new where a ``WS`` row lists it; refuse it otherwise (legacy speaks none)."""

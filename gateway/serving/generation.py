@@ -11,11 +11,15 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from gateway.compare.engine import terms_for
+from gateway.rollout.breaker import Breaker
+from gateway.rollout.persistence import scope_of
+from gateway.rollout.positions import effective_step, fingerprint
 from gateway.serving.deadlines import Deadlines
 from gateway.serving.decide import Decision, is_settled, settled
 from gateway.serving.paths import refuse_path, spell_plainly
 from gateway.serving.rewriting import answer_head, rewrite_path
 from gateway.serving.tally import Tally
+from gateway.serving.witness import Witness
 from gateway.table.spec import Stage
 
 if TYPE_CHECKING:
@@ -23,30 +27,36 @@ if TYPE_CHECKING:
 
     from gateway.backends.base import AsgiApp, Backend
     from gateway.compare.engine import Terms
+    from gateway.compare.redaction import Redactor
+    from gateway.rollout.positions import Position
+    from gateway.rollout.state import State
     from gateway.serving.answers import Answers
     from gateway.serving.guard import Guard
+    from gateway.store import Scope
     from gateway.table.route import Route, Snapshot
+    from gateway.table.spec import RouteSpec
 
 UNMATCHED = "unmatched"
-_COMPARED_STAGES = frozenset({Stage.SHADOW, Stage.CANARY, Stage.NEW})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sampling:
-    """Say which share of a row's requests is compared (basis points), and how."""
+    """Say which share of a row's requests is compared (basis points), how, and as evidence of what."""
 
     sample_bp: int
     terms: Terms
     cap_bytes: int
     may_write: bool
+    scope: Scope
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Way:
     """Be one route's way through the gateway; ``route`` is None for what no row takes.
 
-    ``decision`` is None where it differs from caller to caller. ``is_plain`` tells that the decision is
-    made and nothing is to be limited, recorded or repeated.
+    ``route`` is as it is served: its stage and weight are those of its position, which may differ from the
+    file's. ``decision`` is None where it differs from caller to caller. ``is_plain`` tells that the decision
+    is made and nothing is to be limited or repeated, ``breaker`` stands between the row and new.
     """
 
     route: Route | None
@@ -59,6 +69,9 @@ class Way:
     allow_encoded_slash: bool = False
     body_limit_bytes: int | None = None
     sampling: Sampling | None = None
+    breaker: Breaker | None = None
+    witness: Witness | None = None
+    scope: Scope | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -108,26 +121,47 @@ class Generation:
         return self.to_legacy if is_known_to_legacy else self.to_new
 
 
-def make_ways(
-    snapshot: Snapshot,
-    legacy: Backend,
-    new: Backend,
-    *,
-    tallies: dict[str, Tally],
-    deadlines_of: dict[float, Deadlines],
-) -> dict[Route, Way]:
-    """Return the way of every route of ``snapshot``; tallies and deadlines outlive generations."""
-    ways = {}
-    prepare = getattr(new, "for_route", None)
-    for route in snapshot.routes:
+@dataclass(frozen=True, slots=True, eq=False)
+class WayMaker:
+    """Make ways out of routes. Tallies, deadlines and breakers outlive generations.
+
+    ``positions`` returns where routes stand, by route id; ``redactor`` takes secrets out of what is found.
+    """
+
+    legacy: Backend
+    new: Backend
+    state: State
+    redactor: Redactor
+    is_legacy_known: bool
+    tallies: dict[str, Tally]
+    deadlines_of: dict[float, Deadlines]
+    breakers: dict[str, tuple[str, Breaker]]
+
+    def ways(self, snapshot: Snapshot) -> dict[Route, Way]:
+        """Return the way of every route of ``snapshot``."""
+        positions = self.state.positions
+        return {route: self.way(snapshot, route, positions.get(route.id)) for route in snapshot.routes}
+
+    def moved(self, generation: Generation) -> Generation | None:
+        """Return ``generation`` with every route where it stands now; None where nothing has moved."""
+        snapshot, ways = generation.snapshot, dict(generation.ways)
+        has_moved = False
+        for route_id, position in self.state.positions.items():
+            route = snapshot.by_id.get(route_id)
+            if route is not None and ways[route].scope != scope_of(route_id, route.spec, position):
+                ways[route] = self.way(snapshot, route, position)
+                has_moved = True
+        return replace(generation, ways=ways) if has_moved else None
+
+    def way(self, snapshot: Snapshot, route: Route, position: Position | None) -> Way:
+        """Return the way of one route that stands at ``position`` (None: where the file says)."""
+        row = route.spec
+        scope: Scope | None = None
+        if position is not None or row.rollout is not None or row.sample_bp:
+            scope = scope_of(route.id, row, position)
+        if position is not None:
+            route = replace(route, spec=row.at(effective_step(row, position)))
         spec = route.spec
-        answers_new: AsgiApp = new
-        if prepare is not None and route.new_route is not None and route.new_route.kind == "route":
-            answers_new = prepare(route.new_route)
-        if route.new_template is not None:
-            answers_new = rewrite_path(answers_new, route.template, route.new_template)
-        if route.new_route is not None and _lacks_head(route):
-            answers_new = answer_head(answers_new)
         decision = settled(spec.stage, spec.weight_bp) if is_settled(route) else None
         is_plain = (
             decision is not None
@@ -135,31 +169,66 @@ def make_ways(
             and spec.body_limit_bytes is None
             and not (spec.has_fallback and decision.backend == "new")
         )
-        tally = tallies.setdefault(route.id, Tally())
-        deadlines = deadlines_of.setdefault(spec.timeout_s, Deadlines(spec.timeout_s))
-        ways[route] = Way(
+        breaker = self._breaker_of(route, row)
+        is_witnessed = breaker is not None or spec.rollout is not None
+        return Way(
             route,
             decision,
             is_plain,
-            legacy,
-            answers_new,
-            deadlines,
-            tally,
+            self.legacy,
+            self._new_for(route),
+            self.deadlines_of.setdefault(spec.timeout_s, Deadlines(spec.timeout_s)),
+            self.tallies.setdefault(route.id, Tally()),
             spec.allow_encoded_slash,
             spec.body_limit_bytes,
-            _sampling_of(snapshot, route),
+            self._sampling_of(snapshot, route, scope),
+            breaker,
+            Witness(route, breaker, scope if spec.rollout is not None else None, self.state)
+            if is_witnessed
+            else None,
+            scope,
         )
-    return ways
 
+    def _new_for(self, route: Route) -> AsgiApp:
+        prepare = getattr(self.new, "for_route", None)
+        app: AsgiApp = self.new
+        if prepare is not None and route.new_route is not None and route.new_route.kind == "route":
+            app = prepare(route.new_route)
+        if route.new_template is not None:
+            app = rewrite_path(app, route.template, route.new_template)
+        if route.new_route is not None and _lacks_head(route):
+            app = answer_head(app)
+        return app
 
-def _sampling_of(snapshot: Snapshot, route: Route) -> Sampling | None:
-    """Return how a row is compared, or None: nothing asked for, or nothing to compare with."""
-    spec = route.spec
-    if not spec.sample_bp or route.is_websocket or spec.stage not in _COMPARED_STAGES:
-        return None
-    settings = snapshot.spec.compare
-    terms = terms_for(spec, settings, today=datetime.now(UTC).date())
-    return Sampling(spec.sample_bp, terms, settings.body_cap_bytes, spec.safe is True)
+    def _breaker_of(self, route: Route, row: RouteSpec) -> Breaker | None:
+        """Return the breaker of a route that new may answer and legacy still can.
+
+        ``row`` is what the file says of it: when that changes, a new breaker gives new another chance.
+
+        Where legacy's rules cannot be seen, only canary and ``fallback: legacy`` say that it can.
+        """
+        spec = route.spec
+        if route.is_websocket or spec.stage not in (Stage.CANARY, Stage.NEW):
+            return None
+        is_known_to_legacy = bool(route.legacy_rules)
+        if not self.is_legacy_known:
+            is_known_to_legacy = spec.stage is Stage.CANARY or spec.has_fallback
+        if not is_known_to_legacy:
+            return None
+        mark = fingerprint(row)
+        known = self.breakers.get(route.id)
+        if known is None or known[0] != mark:
+            known = self.breakers[route.id] = (mark, Breaker())
+        return known[1]
+
+    def _sampling_of(self, snapshot: Snapshot, route: Route, scope: Scope | None) -> Sampling | None:
+        """Return how a row is compared, or None: nothing asked for, or nothing to compare with."""
+        spec = route.spec
+        if scope is None or not spec.sample_bp or route.is_websocket:
+            return None
+        settings = snapshot.spec.compare
+        terms = terms_for(spec, settings, today=datetime.now(UTC).date(), redactor=self.redactor)
+        return Sampling(spec.sample_bp, terms, settings.body_cap_bytes, spec.safe is True, scope)
 
 
 def _lacks_head(route: Route) -> bool:

@@ -43,7 +43,11 @@ _SERVED_BY = {name: (b"x-served-by", name.encode()) for name in ("legacy", "new"
 
 
 class Responder:
-    """Be the ``send`` that a backend gets, and the one who answers in its stead when it must."""
+    """Be the ``send`` that a backend gets, and the one who answers in its stead when it must.
+
+    ``status`` is what the backend has done so far: its answer's status, 502 or 504 where it spoiled it or
+    was late, and 0 while it has done nothing.
+    """
 
     __slots__ = (
         "_answering",
@@ -63,6 +67,7 @@ class Responder:
         "is_private",
         "request_id",
         "scope",
+        "status",
     )
 
     def __init__(
@@ -81,6 +86,7 @@ class Responder:
         self.is_expired = False
         self.is_overtaken = False
         self.is_private = False
+        self.status = 0
         self._is_bodiless = False
         self._receive = receive
         self._send = send
@@ -138,6 +144,7 @@ class Responder:
                 return self._refuse_header(name)
         if not 200 <= status <= 599:
             log.error("%s sent the status %r, which ends no exchange; answered 502", self.backend, status)
+            self.status = 502
             return self.answer_now(Answer(502, f"{self.backend} sent a malformed status"))
         if status in (204, 304):
             self._is_bodiless = is_framed = True
@@ -145,6 +152,7 @@ class Responder:
         if is_framed:
             headers = _unframed(headers, length)
         self.has_started = True
+        self.status = status
         self._deadlines.disarm(self)
         self._tally.served[self.backend, status] += 1
         if self.is_private:
@@ -161,6 +169,7 @@ class Responder:
         log.error(
             "%s sent a header that would break the response apart: %r; answered 502", self.backend, name
         )
+        self.status = 502
         return self.answer_now(Answer(502, f"{self.backend} sent a malformed header"))
 
     async def receive(self) -> Message:
@@ -193,6 +202,7 @@ class Responder:
         """Answer 504 at once, then cancel the call: a backend that ignores it keeps no client waiting."""
         timeout_s = self._deadlines.timeout_s
         self.is_expired = True
+        self.status = 504
         self._tally.failures[self.backend] += 1
         log.warning(
             "%s %s: no response from %s within %g s; answered 504",

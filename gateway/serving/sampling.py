@@ -48,6 +48,7 @@ class Sampler:
                 exchange,
                 other_side,
                 way.route.key,
+                way.sampling.scope,
                 way.sampling.terms,
                 way.deadlines.timeout_s,
                 way.sampling.cap_bytes,

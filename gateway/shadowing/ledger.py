@@ -1,7 +1,8 @@
 """Keep what the comparisons of this worker came to: counts per route, and findings with redacted examples.
 
-Everything that is kept has passed the redactor first. The state is this process's; the store takes it from
-here. Written by the comparing thread, read by the event loop: every public method takes the lock.
+Everything that is kept has passed the redactor first. What is here is this process's alone; what all workers
+found goes to the store besides, as evidence and as findings. Written by the comparing thread, read by the
+event loop: every public method takes the lock.
 """
 
 from __future__ import annotations
@@ -15,17 +16,26 @@ from typing import TYPE_CHECKING
 
 from gateway.compare.redaction import Redactor
 from gateway.compare.signature import Finding, Findings
+from gateway.rollout.evidence import comparison_counters
+from gateway.shadowing.keeping import to_records
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gateway.compare.difference import Comparison
     from gateway.compare.observation import Observation, RequestRecord
+    from gateway.store import Scope, Store
 
 
 @dataclass(slots=True)
 class Ledger:
-    """Gather comparisons. ``redactor`` replaces secrets before anything is kept."""
+    """Gather comparisons.
+
+    ``redactor`` replaces secrets before anything is kept; ``store`` returns the store (None: there is none).
+    """
 
     redactor: Redactor = field(default_factory=lambda: Redactor(os.urandom(32)))
+    store: Callable[[], Store | None] = field(default=lambda: None)
     _outcomes: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     _dropped: Counter[str] = field(default_factory=Counter)
     _stopped: dict[str, str] = field(default_factory=dict)
@@ -39,18 +49,30 @@ class Ledger:
         request: RequestRecord,
         control: Observation,
         candidate: Observation,
+        *,
+        scope: Scope,
     ) -> None:
-        """Count one comparison on ``route`` (a row's canonical key) and keep what differed."""
+        """Count one comparison on ``route`` (a row's canonical key), and keep what differed.
+
+        It is evidence of ``scope``.
+        """
+        store = self.store()
+        if store is not None:
+            store.record(scope, comparison_counters(comparison, control, candidate))
         has_example = bool(comparison.differences)
         if has_example:
             request = self.redactor.request(request)
             control, candidate = self.redactor.observation(control), self.redactor.observation(candidate)
         with self._lock:
             self._outcomes[route][comparison.outcome] += 1
-            if has_example:
-                self._findings.add(
-                    route, comparison, at_s=time(), request=request, control=control, candidate=candidate
-                )
+            if not has_example:
+                return
+            counted = self._findings.add(
+                route, comparison, at_s=time(), request=request, control=control, candidate=candidate
+            )
+        if store is not None:
+            for finding in counted:
+                store.record_finding(*to_records(scope.route_id, finding))
 
     def drop(self, reason: str) -> None:
         """Count a comparison that was due and did not come about."""

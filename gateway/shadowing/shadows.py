@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from gateway.compare.observation import Observation
     from gateway.shadowing.exchange import Exchange
     from gateway.shadowing.ledger import Ledger
+    from gateway.store import Scope
 
 log = logging.getLogger("gateway.shadow")
 
@@ -34,11 +35,16 @@ LAG_LIMIT_S = 0.1
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Job:
-    """Be one second call that is due: ``app`` is the other backend, ``route`` the row's canonical key."""
+    """Be one second call that is due: ``app`` is the other backend, ``route`` the row's canonical key.
+
+    ``scope`` says what the comparison is evidence of: the route, its run and its step at the time of the
+    request.
+    """
 
     exchange: Exchange
     app: AsgiApp
     route: str
+    scope: Scope
     terms: Terms
     timeout_s: float
     cap_bytes: int
@@ -161,7 +167,7 @@ class Shadows:
 
     def _compare(self, job: Job, control: Observation, candidate: Observation) -> None:
         comparison = compare(control, candidate, job.terms, method=job.exchange.record.method)
-        self.ledger.add(job.route, comparison, job.exchange.record, control, candidate)
+        self.ledger.add(job.route, comparison, job.exchange.record, control, candidate, scope=job.scope)
 
 
 def _noting_refusals(app: AsgiApp, refusals: list[BaseException]) -> AsgiApp:
