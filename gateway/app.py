@@ -27,7 +27,7 @@ from gateway.backends.upstream import Upstream
 from gateway.compare.redaction import Redactor
 from gateway.compat import SessionReader
 from gateway.errors import TableError
-from gateway.loading import Migration, load_migration, reload_migration
+from gateway.loading import RESTART_NEEDED, Migration, load_migration, reload_migration
 from gateway.recording.recorder import recorder_from_environ
 from gateway.rollout.state import State
 from gateway.serving.answers import Answers
@@ -61,9 +61,12 @@ STOP_GRACE_S = 5.0
 
 
 class Gateway(FastAPI):
-    """Be the gateway as an ASGI application; ``uvicorn gateway.asgi:app`` serves it."""
+    """Be the gateway as an ASGI application; ``uvicorn gateway.asgi:app`` serves it.
 
-    def __init__(self, migration: Migration) -> None:
+    Without ``keeps_state`` every row stands where the file says, and nothing is stored.
+    """
+
+    def __init__(self, migration: Migration, *, keeps_state: bool = True) -> None:
         if migration.snapshot is None or migration.spec is None or migration.apps is None:
             raise TableError(migration.problems)
         super().__init__(
@@ -71,6 +74,7 @@ class Gateway(FastAPI):
         )
         self.migration = migration
         self.refused: Migration | None = None
+        self._keeps_state = keeps_state
         self._spec = migration.spec
         self._apps = migration.apps
         self._tallies: dict[str, Tally] = {}
@@ -85,7 +89,7 @@ class Gateway(FastAPI):
             migration.path,
             self._spec.store,
             rows=self._rows,
-            is_wanted=self._keeps_state,
+            is_wanted=self._has_anything_to_keep,
             on_change=self._stand_anew,
         )
         self.ledger = Ledger(Redactor(os.urandom(32), compare.redact), lambda: self.rollout.store)
@@ -150,8 +154,9 @@ class Gateway(FastAPI):
             async with contextlib.AsyncExitStack() as stack:
                 if self._recorder is not None:  # closed last: what is answered while draining belongs in it
                     stack.push_async_callback(asyncio.to_thread, self._recorder.close)
-                stack.push_async_callback(self.rollout.stop)  # after the shadows, whose findings it keeps
-                await self.rollout.start()
+                if self._keeps_state:
+                    stack.push_async_callback(self.rollout.stop)  # after the shadows, whose findings it keeps
+                    await self.rollout.start()
                 for backend in (self.legacy, self.new):
                     stack.push_async_callback(backend.stop, STOP_GRACE_S)
                     await backend.start()
@@ -196,7 +201,7 @@ class Gateway(FastAPI):
         self.migration, self.refused = migration, None
         log.info("generation %d of %s is in force", migration.snapshot.generation, migration.path)
         for problem in migration.problems:
-            if problem.row.startswith("backends."):
+            if problem.row.startswith("backends.") or problem.row in RESTART_NEEDED:
                 log.warning("%s", problem)
 
     def _rows(self) -> dict[str, RouteSpec]:
@@ -207,8 +212,8 @@ class Gateway(FastAPI):
             if route.is_listed and not route.is_websocket
         }
 
-    def _keeps_state(self) -> bool:
-        """Tell whether the table has anything to keep: comparisons, or rows that move by themselves."""
+    def _has_anything_to_keep(self) -> bool:
+        """Tell whether the table compares anything, or has rows that move by themselves."""
         return any(route.spec.sample_bp or route.spec.rollout is not None for route in self.snapshot.routes)
 
     def _stand_anew(self, _positions: object = None) -> None:

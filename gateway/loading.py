@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from gateway.table.spec import BackendSpec, TableSpec
 
 
+RESTART_NEEDED = ("store", "shared", "events")
+"""Keys of the table that are read once, at the start."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Apps:
     """Hold the two apps as imported (None for one that runs elsewhere) and what is known of them."""
@@ -71,8 +75,8 @@ def reload_migration(
 ) -> Migration:
     """Read and compile ``path`` again, with the apps as they are.
 
-    Another ``backends`` block than that of ``in_force`` changes nothing until a restart, and is a
-    warning that says so.
+    Another ``backends`` block than that of ``in_force`` changes nothing until a restart, nor does another
+    ``store``, ``shared`` or ``events``; each is a warning that says so.
     """
     parsed = read_table(path, environ=os.environ if environ is None else environ)
     if parsed.spec is None:
@@ -90,6 +94,11 @@ def reload_migration(
                     "restart the gateway to put this change in force",
                 ),
             )
+    for name in RESTART_NEEDED:
+        if getattr(in_force, name) != getattr(spec, name):
+            message = f"{name} was changed, and stays as it was when the gateway started"
+            repair = "restart the gateway to put this change in force"
+            problems += (Problem(Severity.WARNING, spec.source, 0, name, message, repair),)
     return _compile(path, spec, apps, problems, generation)
 
 

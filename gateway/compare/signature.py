@@ -140,6 +140,12 @@ class Findings:
             counted.append(one)
         return tuple(counted)
 
+    def wants_example(self, route: str, comparison: Comparison) -> bool:
+        """Tell whether :meth:`add` would keep the pair: what is only counted need not be redacted first."""
+        signatures = (self._known(signature_of(route, each)) for each in comparison.differences)
+        known = (self.by_signature.get(each) for each in signatures)
+        return any(each is None or len(each.examples) < KEPT_EXAMPLES for each in known)
+
     def merge(self, finding: Finding) -> None:
         """Take in a finding that was gathered elsewhere."""
         signature = self._known(finding.signature)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from time import time
 from typing import TYPE_CHECKING
 
+from gateway.compare.observation import Observation, RequestRecord
 from gateway.compare.redaction import Redactor
 from gateway.compare.signature import Finding, Findings
 from gateway.rollout.evidence import comparison_counters
@@ -23,8 +24,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.compare.difference import Comparison
-    from gateway.compare.observation import Observation, RequestRecord
     from gateway.store import Scope, Store
+
+
+_NOTHING = RequestRecord("", ""), Observation(0), Observation(0)
 
 
 @dataclass(slots=True)
@@ -59,14 +62,17 @@ class Ledger:
         store = self.store()
         if store is not None:
             store.record(scope, comparison_counters(comparison, control, candidate))
-        has_example = bool(comparison.differences)
+        with self._lock:
+            self._outcomes[route][comparison.outcome] += 1
+            if not comparison.differences:
+                return
+            has_example = self._findings.wants_example(route, comparison)
         if has_example:
             request = self.redactor.request(request)
             control, candidate = self.redactor.observation(control), self.redactor.observation(candidate)
+        else:  # counted only; what was not redacted is not handed on
+            request, control, candidate = _NOTHING
         with self._lock:
-            self._outcomes[route][comparison.outcome] += 1
-            if not has_example:
-                return
             counted = self._findings.add(
                 route, comparison, at_s=time(), request=request, control=control, candidate=candidate
             )

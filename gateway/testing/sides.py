@@ -149,7 +149,7 @@ def _load(config: Path, environments: Mapping[Side, Mapping[str, str]]) -> Gatew
     migration = reload_migration(config, apps, spec, generation=1)
     if migration.snapshot is None:
         raise TableError(migration.errors)
-    return Gateway(migration)
+    return Gateway(migration, keeps_state=False)
 
 
 def _imported(spec: BackendSpec) -> object | None:
