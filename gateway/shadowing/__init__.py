@@ -4,6 +4,8 @@ exchange.py   what was captured of one request and its answer
 capture.py    the taps between server and primary that capture it as it streams past
 call.py       one call of the other backend that changes nothing
 writes.py     SQL writes of such a call are refused, not merely noticed
-shadows.py    the bounded queue, its concurrency, what is dropped and why
+shadows.py    when the second calls are made, what is dropped and why
+fair_queue.py the bounded queue, dealt out among routes
 ledger.py     what the comparisons came to, per route
+keeping.py    a finding as the store keeps it
 """

@@ -1,9 +1,9 @@
 """Make shadow calls from a bounded queue, and never at a client's expense.
 
 A copy is offered after the primary's answer has been handed over. The queue is bounded by count and by
-bytes, the calls by their concurrency and the row's timeout; when the event loop lags, shadows are the
-first to go. Whatever is dropped is counted with its reason: nothing here is ever silent, and nothing
-waits for anything here.
+bytes, the calls by their concurrency and the row's timeout, and routes take turns at both; when the event
+loop lags, shadows are the first to go. Whatever is dropped is counted with its reason: nothing here is ever
+silent, and nothing waits for anything here.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from gateway.compare.engine import Terms, compare
 from gateway.errors import BackendError, RequestRefused
 from gateway.shadowing import writes
 from gateway.shadowing.call import call_shadow
+from gateway.shadowing.fair_queue import FairQueue
 
 if TYPE_CHECKING:
     from gateway.backends.base import AsgiApp
@@ -64,12 +65,9 @@ class Shadows:
     ) -> None:
         self.ledger = ledger
         self.is_lagging = False
-        self._limit = limit
-        self._limit_bytes = limit_bytes
+        self._queue: FairQueue[Job] = FairQueue(limit=limit, limit_bytes=limit_bytes, slots=concurrency)
+        self._is_wanted = asyncio.Event()
         self._concurrency = concurrency
-        self._queue: asyncio.Queue[Job] = asyncio.Queue()
-        self._queued_bytes = 0
-        self._under_way = 0
         self._tasks: list[asyncio.Task[None]] = []
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="gateway-compare")
 
@@ -77,23 +75,19 @@ class Shadows:
         """Take a job, or count why not. Returns at once, whatever the state of things."""
         if not self._tasks:
             self._start()
-        body = job.exchange.record.body
         if self.is_lagging:
             self.ledger.drop("event loop lag")
-        elif self._queue.qsize() >= self._limit:
-            self.ledger.drop("queue full")
-        elif self._queued_bytes + job.exchange.size_bytes > self._limit_bytes:
-            self.ledger.drop("queue full (bytes)")
-        elif body.is_truncated:
+        elif job.exchange.record.body.is_truncated:
             self.ledger.drop("request body over the cap")
         else:
-            self._queued_bytes += job.exchange.size_bytes
-            self._queue.put_nowait(job)
+            for _dropped in self._queue.offer(job.route, job, job.exchange.size_bytes):
+                self.ledger.drop("queue full")
+            self._is_wanted.set()
 
     @property
     def is_idle(self) -> bool:
         """Tell whether nothing is queued or under way."""
-        return self._queue.empty() and not self._under_way
+        return self._queue.is_idle
 
     async def stop(self) -> None:
         """Drop what is queued, cancel what runs: a shadow is no reason to stay."""
@@ -103,8 +97,7 @@ class Shadows:
         for task in tasks:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
-        while not self._queue.empty():
-            self._queue.get_nowait()
+        for _job in self._queue.clear():
             self.ledger.drop("stopped")
         self._thread.shutdown(wait=False, cancel_futures=True)
 
@@ -123,16 +116,20 @@ class Shadows:
 
     async def _work(self) -> None:
         while True:
-            job = await self._queue.get()
-            self._under_way += 1
+            taken = self._queue.take()
+            if taken is None:
+                self._is_wanted.clear()
+                await self._is_wanted.wait()
+                continue
+            route, job = taken
             try:
                 await self._run(job)
             except Exception:
                 self.ledger.drop("error in the gateway")
-                log.exception("a comparison on %s failed", job.route)
+                log.exception("a comparison on %s failed", route)
             finally:
-                self._under_way -= 1
-                self._queued_bytes -= job.exchange.size_bytes
+                self._queue.finish(route)
+                self._is_wanted.set()
 
     async def _run(self, job: Job) -> None:
         if self.ledger.is_stopped(job.route) and not job.may_write:

@@ -12,6 +12,7 @@ import pytest
 
 from gateway.app import Gateway, create_app
 from gateway.compare.difference import Outcome
+from gateway.shadowing.fair_queue import FairQueue
 from tests.running import running, wait_until
 
 if TYPE_CHECKING:
@@ -221,7 +222,7 @@ def test_new_is_verified_against_legacy_and_canary_compares_either_way_round(gat
 
 
 def test_a_full_queue_drops_and_counts(gateway_app: Gateway) -> None:
-    gateway_app.shadows._limit = 0
+    gateway_app.shadows._queue = FairQueue(limit=0, limit_bytes=1_000_000, slots=4)
     with running(gateway_app) as url:
         for _ in range(5):
             assert httpx.get(f"{url}/same").status_code == 200
