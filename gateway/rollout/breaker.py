@@ -34,6 +34,8 @@ class BreakerState(StrEnum):
     HALF_OPEN = "half_open"
 
 
+_CLOSED = BreakerState.CLOSED
+
 Way = Literal["new", "legacy", "probe"]
 """Where a request that was decided for new goes; a ``probe`` goes to new, and its result decides."""
 
@@ -48,10 +50,17 @@ class _Window:
         self._failures = [0] * WINDOW_S
         self._second: int | None = None
 
+    def answer(self, now: float) -> None:
+        """Count one that is no failure."""
+        second = int(now)
+        if second != self._second:
+            second = self._turn(now)
+        self._answers[second % WINDOW_S] += 1
+
     def add(self, now: float, *, is_failure: bool) -> None:
-        slot = self._turn(now) % WINDOW_S
-        self._answers[slot] += 1
-        self._failures[slot] += is_failure
+        self.answer(now)
+        if is_failure:
+            self._failures[self._turn(now) % WINDOW_S] += 1
 
     def sums(self, now: float) -> tuple[int, int]:
         """Return (answers, failures)."""
@@ -153,10 +162,10 @@ class Breaker:
         Answers to requests that were let through before the breaker opened change nothing any more.
         """
         if self.state is BreakerState.CLOSED:
-            self._new.add(now, is_failure=is_failure)
             if not is_failure:
-                self.is_legacy_failing = self.is_legacy_failing and self._new.is_failing(now)
+                self.succeed(now)
                 return False
+            self._new.add(now, is_failure=True)
             return self._open_if_broken(now)
         if not is_probe or self.state is not BreakerState.HALF_OPEN:
             return False
@@ -165,6 +174,15 @@ class Breaker:
         else:
             self._close(now)
         return True
+
+    def succeed(self, now: float) -> None:
+        """Report an answer of new that is no failure, to a request that was no probe: by far the most."""
+        if self.state is _CLOSED:
+            side = self._new
+            side.in_a_row = 0
+            side.window.answer(now)
+            if self.is_legacy_failing:
+                self.is_legacy_failing = side.is_failing(now)
 
     def abandon_probe(self) -> None:
         """Report that a probe ended without an answer (the client left): the next request is the probe."""

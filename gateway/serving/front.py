@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import replace
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from gateway.compat import LEGACY_APP_KEY
@@ -168,8 +169,13 @@ class Front:
         finally:
             self.in_flight -= 1
             responder.settle()
-            if way.witness is not None and not course.is_unseen:
-                course.report(way.witness, backend, responder.status, has_raised=has_raised)
+            witness = way.witness
+            if witness is not None and course is not UNSEEN:
+                has_answered = course is STRAIGHT and not has_raised and 0 < responder.status < 500
+                if has_answered and backend == "new" and witness.succeed is not None:
+                    witness.succeed(monotonic())
+                else:
+                    course.report(witness, backend, responder.status, has_raised=has_raised)
         if responder.is_expired:
             await responder.finish_expired()
 

@@ -59,7 +59,7 @@ STRAIGHT, DIVERTED, UNSEEN = Course(), Course(is_diverted=True), Course(is_unsee
 class Witness:
     """See what becomes of one route's requests. ``scope`` is None where no evidence is gathered."""
 
-    __slots__ = ("_has_fallback", "_route", "_scope", "_state", "breaker")
+    __slots__ = ("_has_fallback", "_route", "_scope", "_state", "breaker", "succeed")
 
     def __init__(self, route: Route, breaker: Breaker | None, scope: Scope | None, state: State) -> None:
         self.breaker = breaker
@@ -67,6 +67,10 @@ class Witness:
         self._scope = scope
         self._state = state
         self._has_fallback = route.spec.has_fallback
+        is_breaker_all = breaker is not None and scope is None and not route.spec.has_fallback
+        self.succeed = breaker.succeed if breaker is not None and is_breaker_all else None
+        """Takes note, at a monotonic time, of an answer of new that is no failure, where nobody but the breaker
+        wants to know: what nearly every request comes to, at the price of one call."""
 
     def way(self) -> BreakerWay:
         """Return where a request that was decided for new goes: ``new``, ``legacy`` or ``probe``."""

@@ -131,7 +131,7 @@ def test_new_answers_in_forty_percent_of_legacys_time(
     legacy: httpx.Client, new: httpx.Client, providers: ProvidersControl, method: str
 ) -> None:
     header = token_of()
-    slow = {"latency_ms": 150.0}
+    slow = {"latency_ms": 400.0}  # long beside what a busy machine adds
     providers.set(payment=slow, mail=slow, analytics=slow)
     verb, path = method.split()
 
