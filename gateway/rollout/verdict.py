@@ -25,6 +25,7 @@ from gateway.rollout.parity import (
     needed_comparisons,
 )
 from gateway.rollout.positions import ladder, next_step, step_name
+from gateway.table.moves import can_shadow, promotion
 from gateway.table.spec import Rollout, RolloutStep, Stage
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def judge(
     following = next_step(row, position)
     match position.step.stage:
         case Stage.LEGACY:
-            return _from_legacy(following)
+            return _from_legacy(row, following)
         case Stage.SHADOW:
             findings.append(_parity_gate(current, rollout, steps))
             findings.append(_error_pairs(current, rollout.alpha_rollback / steps))
@@ -130,11 +131,14 @@ def _together(findings: Sequence[Finding], following: RolloutStep | None) -> Ver
     return Verdict(Outcome.PASS, sentence, tuple(findings))
 
 
-def _from_legacy(following: RolloutStep | None) -> Verdict:
+def _from_legacy(row: RouteSpec, following: RolloutStep | None) -> Verdict:
     """Let a row go to shadow at once, which no client can see, and nowhere else: nothing is known of new."""
     if following is not None and following.stage is Stage.SHADOW:
         return Verdict(Outcome.PASS, "shadowing changes nothing for clients")
-    return Verdict(Outcome.INCONCLUSIVE, "nothing is compared at stage legacy; promote it to shadow")
+    start = promotion(Stage.LEGACY, is_shadowed=can_shadow(row))
+    return Verdict(
+        Outcome.INCONCLUSIVE, f"nothing is compared at stage legacy; promote it to {start} by hand"
+    )
 
 
 def _parity_gate(evidence: Evidence, rollout: Rollout, steps: int) -> Finding:

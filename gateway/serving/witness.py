@@ -69,8 +69,8 @@ class Witness:
         self._has_fallback = route.spec.has_fallback
         is_breaker_all = breaker is not None and scope is None and not route.spec.has_fallback
         self.succeed = breaker.succeed if breaker is not None and is_breaker_all else None
-        """Takes note, at a monotonic time, of an answer of new that is no failure, where nobody but the breaker
-        wants to know: what nearly every request comes to, at the price of one call."""
+        """Takes note, at a monotonic time, of an answer of new that is no failure, where the breaker is all
+        that wants to know: what nearly every request comes to, at the price of one call."""
 
     def way(self) -> BreakerWay:
         """Return where a request that was decided for new goes: ``new``, ``legacy`` or ``probe``."""

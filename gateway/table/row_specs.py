@@ -147,7 +147,7 @@ class _Row:
             rate_key=tuple(self.value("rate_key", (KeySource("client"),))),
             body_limit_bytes=self.value("body_limit"),
             allow_encoded_slash=self.value("allow_encoded_slash", False),
-            rollout=_rollout(self.value("rollout")),
+            rollout=self._rollout(key, stage),
             compare=self._rules(),
             equivalences=self._equivalences(),
             owner=self.value("owner"),
@@ -158,6 +158,13 @@ class _Row:
     def _pins(self) -> Pins:
         model = self.value("pin")
         return Pins() if model is None else Pins(tuple(model.new), tuple(model.legacy))
+
+    def _rollout(self, key: RowKey, stage: Stage) -> Rollout | None:
+        """Return how the row moves by itself; what ``defaults`` say holds once a person has started the row."""
+        is_started = stage is not Stage.LEGACY and WEBSOCKET not in key.methods
+        if "rollout" in self.own.model_fields_set or is_started:
+            return _rollout(self.value("rollout"))
+        return None
 
     def _rules(self) -> tuple[CompareRule, ...]:
         defaults: Place = ("defaults",)

@@ -10,7 +10,7 @@ import pytest
 from gateway.errors import Severity
 from gateway.table.check import check_table
 from gateway.table.compile import Compiled, compile_table
-from gateway.table.spec import RouteSpec, Stage
+from gateway.table.spec import Rollout, RolloutStep, RouteSpec, Stage
 from tests.table.tables import (
     TODAY,
     UNKNOWN_LEGACY,
@@ -134,6 +134,12 @@ def test_a_row_that_the_new_app_has_no_route_for_is_an_error(stage: str) -> None
     text = only(errors(result))
     assert f"stage {stage}: the new app has no route for GET /users/{{user_id}}" in text
     assert "there it answers POST only" in text
+
+
+def test_a_rollout_that_leads_to_a_route_that_is_not_there_is_an_error() -> None:
+    automatic = row("GET /users", rollout=Rollout((RolloutStep(Stage.SHADOW), RolloutStep(Stage.NEW))))
+    result = compiled([automatic], flask_app("GET /users"), new_router("GET /other"))
+    assert "the rollout leads to new: the new app has no route for GET /users" in only(errors(result))
 
 
 def test_the_nearest_new_route_is_proposed_as_new_path() -> None:

@@ -655,3 +655,22 @@ def test_any_data_is_read_or_refused_in_the_words_of_the_table(data: dict[str, o
 @given(st.integers(0, len(TEN_MISTAKES)))
 def test_a_file_cut_anywhere_is_read_or_refused(length: int) -> None:
     parse(TEN_MISTAKES[:length])
+
+
+def test_a_rollout_of_the_defaults_waits_until_a_person_has_started_the_row() -> None:
+    defaults = "defaults: {rollout: {steps: [canary 5%, new]}}\n"
+    assert row("  GET /x: legacy\n", defaults).rollout is None
+    assert row("  WS /x: new\n", defaults).rollout is None
+    started = row("  GET /x: shadow\n", defaults).rollout
+    assert started is not None
+    assert started.steps == (RolloutStep(Stage.CANARY, 500), RolloutStep(Stage.NEW))
+
+
+def test_a_row_elsewhere_on_its_ladder_compares_what_it_would_if_the_file_put_it_there() -> None:
+    for written, at_new in (("shadow", 0), ("shadow 20%", 2_000), ("{stage: shadow, sample: 100%}", 10_000)):
+        spec = row(f"  GET /x: {written}\n")
+        assert spec.at(RolloutStep(Stage.SHADOW)) == spec
+        moved = spec.at(RolloutStep(Stage.NEW))
+        assert (moved.stage, moved.weight_bp, moved.sample_bp) == (Stage.NEW, 0, at_new)
+        assert spec.at(RolloutStep(Stage.LEGACY)).sample_bp == 0
+    assert row("  GET /x: shadow\n").at(RolloutStep(Stage.CANARY, 500)).sample_bp == 1_000
