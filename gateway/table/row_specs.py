@@ -160,7 +160,7 @@ class _Row:
         return Pins() if model is None else Pins(tuple(model.new), tuple(model.legacy))
 
     def _rollout(self, key: RowKey, stage: Stage) -> Rollout | None:
-        """Return how the row moves by itself; what ``defaults`` say holds once a person has started the row."""
+        """Return how the row moves by itself; what ``defaults`` say holds once a person started the row."""
         is_started = stage is not Stage.LEGACY and WEBSOCKET not in key.methods
         if "rollout" in self.own.model_fields_set or is_started:
             return _rollout(self.value("rollout"))
