@@ -34,6 +34,9 @@ saves its memory. What other parts rely on:
         ledger.save_position(record, event=None, lease=None) -> PositionRecord | None    # None: lost a race
         ledger.delete_position(record, event=None) -> bool
         ledger.events(route_id=None, after_id=0, limit=100) -> (EventRecord, ...)        # newest first
+        ledger.next_event(after_id) -> EventRecord | None           # ids appear in order
+        ledger.receivers(); ledger.add_receiver(name, since); ledger.forget_receiver(name)
+        ledger.save_receiver(record, lease=lease) -> bool
         ledger.findings(route_id=None, limit=100) -> (FindingRecord, ...)
         ledger.examples(route_id, signature) -> (ExampleRecord, ...)
         ledger.take_lease(name, holder, ttl_s) -> Lease | None      # takes or renews
@@ -55,6 +58,7 @@ from gateway.store.records import (
     FindingRecord,
     Lease,
     PositionRecord,
+    ReceiverRecord,
     Retention,
     Scope,
     Side,
@@ -89,6 +93,7 @@ __all__ = [
     "Ledger",
     "Limits",
     "PositionRecord",
+    "ReceiverRecord",
     "Retention",
     "Scope",
     "Side",

@@ -16,7 +16,7 @@ from sqlalchemy import delete, func, insert, select, tuple_, update
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from gateway.store import statements
+from gateway.store import receivers, statements
 from gateway.store.errors import StoreUnavailable, describe
 from gateway.store.folder import prepare_folder
 from gateway.store.location import file_of, identity, open_engine
@@ -28,6 +28,7 @@ from gateway.store.records import (
     FindingRecord,
     Lease,
     PositionRecord,
+    ReceiverRecord,
     Scope,
     StoredEvidence,
 )
@@ -42,11 +43,12 @@ from gateway.store.schema import (
     positions,
     sketches,
 )
+from gateway.store.schema import receivers as receivers_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from sqlalchemy import Connection, Table
+    from sqlalchemy import Connection, RowMapping, Table
 
     from gateway.store.buffer import Batch
     from gateway.store.records import Retention, Side
@@ -129,10 +131,10 @@ class Ledger:
                 (statements.uniting_sketches(connection), words),
                 (statements.adding_error_callers(connection), callers),
                 (statements.adding_findings(connection), found),
-                (insert(events), [_event_row(event) for event in batch.events]),
             ):
                 if rows:
                     connection.execute(statement, rows)
+            _add_events(connection, batch.events)
             _add_examples(connection, batch)
         return len(batch.error_callers) - len(callers)
 
@@ -196,8 +198,7 @@ class Ledger:
                 changed = connection.execute(update(positions).where(at).values(values)).rowcount
             if changed != 1:
                 return None
-            if event is not None:
-                connection.execute(insert(events), [_event_row(event)])
+            _add_events(connection, [event] if event is not None else [])
         return stored
 
     def delete_position(self, record: PositionRecord, event: EventRecord | None = None) -> bool:
@@ -206,8 +207,7 @@ class Ledger:
             at = (positions.c.route_id == record.route_id) & (positions.c.version == record.version)
             if connection.execute(delete(positions).where(at)).rowcount != 1:
                 return False
-            if event is not None:
-                connection.execute(insert(events), [_event_row(event)])
+            _add_events(connection, [event] if event is not None else [])
         return True
 
     def events(
@@ -218,8 +218,35 @@ class Ledger:
         if route_id is not None:
             query = query.where(events.c.route_id == route_id)
         with self._reading() as connection:
-            rows = connection.execute(query).mappings()
-            return tuple(EventRecord(**{**row, "numbers": json.loads(row["numbers"])}) for row in rows)
+            return tuple(_event(row) for row in connection.execute(query).mappings())
+
+    def next_event(self, after_id: int) -> EventRecord | None:
+        """Return the oldest event with an id above ``after_id``."""
+        query = select(events).where(events.c.id > after_id).order_by(events.c.id).limit(1)
+        with self._reading() as connection:
+            row = connection.execute(query).mappings().one_or_none()
+            return _event(row) if row is not None else None
+
+    def receivers(self) -> tuple[ReceiverRecord, ...]:
+        """Return how far every known receiver of events has come."""
+        with self._reading() as connection:
+            return receivers.read(connection)
+
+    def add_receiver(self, receiver: str, since: float) -> None:
+        """Let a receiver that is not known begin with the first event after ``since`` (Unix seconds)."""
+        with self._writing() as connection:
+            receivers.add(connection, receiver, since)
+
+    def save_receiver(self, record: ReceiverRecord, *, lease: Lease) -> bool:
+        """Store ``record`` over what is there; False: ``lease`` is not ours any more, or it is gone."""
+        values = _fitting(receivers_table, dataclasses.asdict(record))
+        with self._writing() as connection:
+            return _holds(connection, lease) and receivers.save(connection, values)
+
+    def forget_receiver(self, receiver: str) -> None:
+        """Delete what is known of a receiver; under the same name it begins anew."""
+        with self._writing() as connection:
+            receivers.forget(connection, receiver)
 
     def findings(self, *, route_id: str | None = None, limit: int = 100) -> tuple[FindingRecord, ...]:
         """Return the signatures that were seen last, newest first."""
@@ -295,6 +322,16 @@ def _door() -> Iterator[None]:
         if exc.connection_invalidated or any(words in str(exc.orig) for words in _BROKEN_FILE):
             raise StoreUnavailable(describe(exc)) from exc
         raise
+
+
+def _add_events(connection: Connection, added: Sequence[EventRecord]) -> None:
+    if added:
+        statements.queue_for_events(connection)
+        connection.execute(insert(events), [_event_row(event) for event in added])
+
+
+def _event(row: RowMapping) -> EventRecord:
+    return EventRecord(**{**row, "numbers": json.loads(row["numbers"])})
 
 
 def _event_row(event: EventRecord) -> dict[str, Any]:

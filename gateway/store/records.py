@@ -105,6 +105,27 @@ class ExampleRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class ReceiverRecord:
+    """Be how far one receiver of events has come: every event up to ``last_id`` is settled.
+
+    ``receiver`` names it (a digest: its address may hold a secret). The event after ``last_id`` has been
+    tried ``attempts`` times in vain, and is tried again at ``next_try_at``; ``failing_since`` is when the
+    receiver last stopped taking what it was sent, 0 while it takes it. ``delivered`` and ``given_up`` count.
+    """
+
+    receiver: str
+    last_id: int = 0
+    attempts: int = 0
+    failing_since: float = 0.0
+    next_try_at: float = 0.0
+    is_stopped: bool = False
+    delivered: int = 0
+    given_up: int = 0
+    last_error: str = ""
+    seen_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Lease:
     """Be the right to act alone until ``expires_at`` by the store's clock.
 
@@ -127,6 +148,7 @@ class Retention:
     findings_days: int = 30
     findings_count: int = 5_000
     writers_days: int = 7
+    receivers_days: int = 7
 
 
 @dataclass(frozen=True, slots=True)

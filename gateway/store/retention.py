@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import delete, exists, select, tuple_
+from sqlalchemy import delete, exists, func, select, tuple_
 
 from gateway.store.records import EXAMPLES_KEPT
 from gateway.store.schema import (
@@ -14,6 +14,7 @@ from gateway.store.schema import (
     examples,
     findings,
     positions,
+    receivers,
     sketches,
     writers,
 )
@@ -31,7 +32,8 @@ _DAY_S = 86_400
 def prune(connection: Connection, retention: Retention, now: float) -> int:
     """Delete within the connection's transaction; return how many rows went.
 
-    Evidence of the run that a position is in never goes, however old.
+    Evidence of the run that a position is in never goes, however old. The newest event stays as well:
+    SQLite counts on from the highest id that is there, and a receiver takes a lower one for settled.
     """
     gone = 0
     for statement in _statements(retention, now):
@@ -43,7 +45,8 @@ def _statements(retention: Retention, now: float) -> Iterator[Delete]:
     day = int(now // _DAY_S) - retention.evidence_days
     for table in (counters, sketches, error_callers):
         yield delete(table).where(table.c.day < day, ~_is_current(table))
-    yield delete(events).where(events.c.at < now - retention.events_days * _DAY_S)
+    highest = select(func.max(events.c.id)).scalar_subquery()
+    yield delete(events).where(events.c.at < now - retention.events_days * _DAY_S, events.c.id < highest)
     newest = select(events.c.id).order_by(events.c.id.desc()).offset(retention.events_count).limit(1)
     yield delete(events).where(events.c.id <= newest.scalar_subquery())
     yield delete(findings).where(findings.c.last_seen < now - retention.findings_days * _DAY_S)
@@ -66,6 +69,7 @@ def _statements(retention: Retention, now: float) -> Iterator[Delete]:
     )
     yield delete(examples).where(examples.c.id >= beyond)
     yield delete(writers).where(writers.c.seen_at < now - retention.writers_days * _DAY_S)
+    yield delete(receivers).where(receivers.c.seen_at < now - retention.receivers_days * _DAY_S)
 
 
 def _is_current(table: Table) -> ColumnElement[bool]:

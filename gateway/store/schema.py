@@ -20,7 +20,7 @@ from sqlalchemy import (
     Text,
 )
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest migration: a database at this version is opened without loading Alembic."""
 
 VERSION_TABLE = "gateway_schema_version"
@@ -139,4 +139,19 @@ leases = Table(
     Column("holder", String(64), nullable=False),
     Column("token", BigInteger, nullable=False),
     Column("expires_at", Double, nullable=False),
+)
+
+receivers = Table(
+    "gateway_receivers",
+    metadata,
+    Column("receiver", String(64), primary_key=True),
+    Column("last_id", BigInteger, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("failing_since", Double, nullable=False),
+    Column("next_try_at", Double, nullable=False),
+    Column("is_stopped", Boolean, nullable=False),
+    Column("delivered", BigInteger, nullable=False),
+    Column("given_up", BigInteger, nullable=False),
+    Column("last_error", String(200), nullable=False),
+    Column("seen_at", Double, nullable=False),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import case, func, literal_column, select, tuple_
+from sqlalchemy import case, func, literal_column, select, text, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
 
 from gateway.store.records import EXAMPLES_KEPT
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from sqlalchemy.sql.dml import Insert, ReturningInsert
 
     from gateway.store.records import Scope
+
+_EVENTS_LOCK_KEY = 0x6576656E7473
+"""Of the advisory lock: the letters of ``events``."""
 
 
 def upsert(connection: Connection, table: Table) -> Any:
@@ -67,6 +70,17 @@ def numbering_batch(connection: Connection) -> ReturningInsert[Any]:
         where=writers.c.sequence < statement.excluded.sequence,
     ).returning(writers.c.sequence)
     return numbering
+
+
+def queue_for_events(connection: Connection) -> None:
+    """Wait, on PostgreSQL, until nobody else is adding events; the transaction's end lets the next one in.
+
+    Its sequence hands out ids before their rows can be seen: without a queue an event could appear after
+    one with a higher id, and whoever reads on from the highest would miss it. Take row locks before this,
+    never after it.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _EVENTS_LOCK_KEY})
 
 
 def adding_findings(connection: Connection) -> Insert:

@@ -293,10 +293,10 @@ def test_a_worker_throws_away_what_is_too_old_by_itself(
 ) -> None:
     monkeypatch.setattr(writer_module, "FIRST_PRUNE_S", 0.0)
     with Ledger(sqlite_url) as ledger:
-        old = Batch(events=[EventRecord(5.0, "r", "GET /x", "advanced")])
+        old = Batch(events=[EventRecord(at, "r", "GET /x", "advanced") for at in (5.0, 6.0)])
         ledger.write(old, worker="before", sequence=1, now=5.0)
         make_store(sqlite_url)
-        wait_until(lambda: ledger.events() == ())
+        wait_until(lambda: [event.at for event in ledger.events()] == [6.0])
 
 
 def test_too_many_questions_fail_at_once(
