@@ -10,7 +10,7 @@ import re
 from typing import TYPE_CHECKING, Literal, cast
 
 from gateway.table.grammar import check_url
-from gateway.table.spec import BackendSpec, CompareSpec, ServerSpec, Webhook
+from gateway.table.spec import BackendSpec, CompareSpec, ServerSpec, Webhook, has_signing_key
 from gateway.table.spelling import Wrong, listed, shown
 from gateway.table.translation import Understood, problem_at
 from gateway.table.values import ENV_NAME
@@ -126,6 +126,9 @@ class Sections:
             secret = None if model.secret is None else self._fill(model.secret, (*place, "secret"))
             if url is not None:
                 found.append(Webhook(url, secret))
+            if secret is not None and "${" not in secret and not has_signing_key(secret):
+                repair = "write whsec_ and the base64 of the key, or a text that begins otherwise"
+                self._problem((*place, "secret"), "the secret has no base64 after whsec_", repair)
         return tuple(found)
 
     def store(self) -> str | None:

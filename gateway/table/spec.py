@@ -7,6 +7,7 @@ the two apps; :mod:`gateway.table.compile` does that. Units stand in names: ``_s
 
 from __future__ import annotations
 
+import base64
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Literal
@@ -227,12 +228,33 @@ class ServerSpec:
     override_token: str | None = None
 
 
+BASE64_SECRET = "whsec_"  # noqa: S105 -- what a secret begins with, not a secret
+
+
 @dataclass(frozen=True, slots=True)
 class Webhook:
     """Be one receiver of events; ``secret`` signs what is sent."""
 
     url: str
     secret: str | None = None
+
+    @property
+    def signing_key(self) -> bytes | None:
+        """Return the key: what follows ``whsec_``, decoded (Standard Webhooks 1.0), or the text as it is."""
+        if self.secret is None:
+            return None
+        if not self.secret.startswith(BASE64_SECRET):
+            return self.secret.encode()
+        encoded = self.secret.removeprefix(BASE64_SECRET)
+        return base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
+
+
+def has_signing_key(secret: str) -> bool:
+    """Tell whether ``secret`` can be read as a key: a damaged one would sign what nobody can verify."""
+    try:
+        return bool(Webhook("", secret).signing_key)
+    except ValueError:
+        return False
 
 
 @dataclass(frozen=True, slots=True)
