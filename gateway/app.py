@@ -89,6 +89,7 @@ class Gateway(FastAPI):
             migration.path,
             self._spec.store,
             rows=self._rows,
+            receivers=lambda: self.snapshot.spec.events,
             is_wanted=self._has_anything_to_keep,
             on_change=self._stand_anew,
         )
@@ -213,8 +214,10 @@ class Gateway(FastAPI):
         }
 
     def _has_anything_to_keep(self) -> bool:
-        """Tell whether the table compares anything, or has rows that move by themselves."""
-        return any(route.spec.sample_bp or route.spec.rollout is not None for route in self.snapshot.routes)
+        """Tell whether the table compares anything, has rows that move by themselves, or tells of events."""
+        return bool(self.snapshot.spec.events) or any(
+            route.spec.sample_bp or route.spec.rollout is not None for route in self.snapshot.routes
+        )
 
     def _stand_anew(self, _positions: object = None) -> None:
         """Serve every row where it stands now."""

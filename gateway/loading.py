@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from gateway.table.spec import BackendSpec, TableSpec
 
 
-RESTART_NEEDED = ("store", "shared", "events")
+RESTART_NEEDED = ("store", "shared")
 """Keys of the table that are read once, at the start."""
 
 
@@ -76,7 +76,7 @@ def reload_migration(
     """Read and compile ``path`` again, with the apps as they are.
 
     Another ``backends`` block than that of ``in_force`` changes nothing until a restart, nor does another
-    ``store``, ``shared`` or ``events``; each is a warning that says so.
+    ``store`` or ``shared``; each is a warning that says so.
     """
     parsed = read_table(path, environ=os.environ if environ is None else environ)
     if parsed.spec is None:

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.rollout.positions import Position
+    from gateway.rollout.webhooks import Webhooks
     from gateway.store import EventRecord, Ledger, Store
-    from gateway.table.spec import RouteSpec
+    from gateway.table.spec import RouteSpec, Webhook
 
 log = logging.getLogger("gateway.rollout")
 
@@ -38,7 +39,8 @@ FIRST_READ_S = 3.0
 class State:
     """Keep the state of the table at ``table``; ``url`` is its ``store`` (None: SQLite beside it).
 
-    ``rows`` returns the listed rows in force by route id, ``is_wanted`` whether they need a store;
+    ``rows`` returns the listed rows in force by route id, ``receivers`` who is told of events, ``is_wanted``
+    whether either needs a store;
     ``on_change`` is called in the event loop with all positions, by route id, when any has changed.
     Raises :class:`~gateway.errors.SettingsError` for a URL that cannot hold the state.
     """
@@ -49,15 +51,19 @@ class State:
         url: str | None,
         *,
         rows: Callable[[], Mapping[str, RouteSpec]],
+        receivers: Callable[[], tuple[Webhook, ...]],
         is_wanted: Callable[[], bool],
         on_change: Callable[[Mapping[str, Position]], None],
     ) -> None:
         self.store: Store | None = None
         self.positions: Mapping[str, Position] = {}
         self.is_leader = False
+        self.webhooks: Webhooks | None = None
         self._table = table
         self._url = url
         self._rows = rows
+        self._receivers = receivers
+        self._told: tuple[Webhook, ...] = ()
         self._is_wanted = is_wanted
         self._on_change = on_change
         self._holder = f"{socket.gethostname()[:24]}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
@@ -92,6 +98,8 @@ class State:
             self._following.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._following
+        if self.webhooks is not None:
+            await asyncio.to_thread(self.webhooks.stop)
         store = self.store
         if store is not None:
             store.ask(self._controller.release).add_done_callback(lambda answer: answer.exception())
@@ -120,7 +128,23 @@ class State:
 
             self.store = Store(locate(self._url, self._table), worker=self._holder)
             self.store.start()
+        await self._tell_receivers(self.store)
         return self.store
+
+    async def _tell_receivers(self, store: Store) -> None:
+        """Deliver events to whoever the table names now."""
+        receivers = self._receivers()
+        if receivers == self._told:
+            return
+        self._told = receivers
+        if self.webhooks is not None:
+            self.webhooks.update(receivers)
+            return
+        await asyncio.to_thread(importlib.import_module, "gateway.rollout.webhooks")
+        from gateway.rollout.webhooks import Webhooks
+
+        self.webhooks = Webhooks(store, receivers)
+        self.webhooks.start()
 
     async def _follow(self) -> None:
         while True:

@@ -556,6 +556,30 @@ def test_an_import_string_may_be_an_attribute_or_a_call_with_literals(target: st
     assert spec.legacy.target == target
 
 
+@pytest.mark.parametrize(
+    ("secret", "key"),
+    [
+        ("plain", b"plain"),
+        ("whsec_a2V5", b"key"),
+        ("whsec_a2V", b"ke"),
+        ("whsec_!!!", None),
+        ("whsec_", None),
+    ],
+    ids=["as it is", "base64", "unpadded", "damaged", "empty"],
+)
+def test_a_signing_secret_is_text_or_base64_after_its_mark(secret: str, key: bytes | None) -> None:
+    text = f"{HEAD}routes: {{}}\nevents: [{{url: https://hooks.example/x, secret: '${{HOOK}}'}}]\n"
+    parsed = parse(text, {**ENVIRON, "HOOK": secret})
+    if key is not None:
+        assert parsed.spec is not None
+        assert parsed.spec.events[0].signing_key == key
+        return
+    (problem,) = parsed.problems
+    assert (
+        str(problem).partition(": events[0].secret: ")[2].startswith("the secret has no base64 after whsec_")
+    )
+
+
 def test_warnings_do_not_refuse_a_table() -> None:
     parsed = parse(f"{HEAD}routes:\n  POST /x: shadow\n")
     assert [problem.severity for problem in parsed.problems] == [Severity.WARNING]
