@@ -34,13 +34,13 @@ from gateway.serving.answers import Answers
 from gateway.serving.deadlines import Deadlines
 from gateway.serving.decide import settled
 from gateway.serving.front import Front
-from gateway.serving.generation import UNMATCHED, Generation, Way, WayMaker
+from gateway.serving.generation import Generation, Way, WayMaker
 from gateway.serving.guard import Guard
 from gateway.serving.limits import RateLimiter
 from gateway.serving.reload import watch_file
 from gateway.serving.reporting import Reporter
 from gateway.serving.sampling import Sampler
-from gateway.serving.tally import Tally
+from gateway.serving.tally import NO_STAGE, UNMATCHED, Overhead, Tally
 from gateway.shadowing.ledger import Ledger
 from gateway.shadowing.shadows import Shadows
 from gateway.table.spec import Stage
@@ -78,6 +78,7 @@ class Gateway(FastAPI):
         self._spec = migration.spec
         self._apps = migration.apps
         self._tallies: dict[str, Tally] = {}
+        self._overhead = Overhead()
         self._deadlines: dict[float, Deadlines] = {}
         self.legacy = _make_backend(migration.spec.legacy, self._apps.legacy, migration.path.parent)
         self.new = _make_backend(migration.spec.new, self._apps.new, migration.path.parent)
@@ -264,11 +265,11 @@ class Gateway(FastAPI):
     def _make_generation(self, snapshot: Snapshot) -> Generation:
         server = snapshot.spec.server
         answers = Answers(server, legacy_shape_of(find_flask(self._apps.legacy)))
-        tally = self._tallies.setdefault(UNMATCHED, Tally())
+        tally = self._tallies.setdefault(UNMATCHED, Tally(UNMATCHED, None))
         timeout_s = snapshot.spec.implicit.timeout_s
         deadlines = self._deadlines.setdefault(timeout_s, Deadlines(timeout_s))
         to_legacy, to_new = (
-            Way(None, decision, True, self.legacy, self.new, deadlines, tally)
+            Way(None, decision, True, self.legacy, self.new, deadlines, tally, tally.at(NO_STAGE))
             for decision in (settled(Stage.LEGACY), settled(Stage.NEW))
         )
         return Generation(
@@ -281,6 +282,7 @@ class Gateway(FastAPI):
             own_paths=self._own.claim(snapshot),
             is_legacy_known=self._apps.legacy_inventory.is_known,
             is_exposed=server.is_exposed,
+            overhead=self._overhead,
         )
 
 

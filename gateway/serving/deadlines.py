@@ -40,9 +40,9 @@ class Deadlines:
         self._armed.pop(item, None)
         self.arm(item)
 
-    def disarm(self, item: Expiring) -> None:
-        """Stop the time of ``item``; nothing happens when it is not armed."""
-        self._armed.pop(item, None)
+    def disarm(self, item: Expiring) -> float | None:
+        """Stop the time of ``item``; return when it began (monotonic), or None when it is not armed."""
+        return self._armed.pop(item, None)
 
     def _sweep(self) -> None:
         self._timer = None

@@ -76,11 +76,12 @@ class Front:
         Screening and matching are done at once; what is returned calls the backend. A coroutine of its
         own around that would cost every request a frame.
         """
+        entered_s = monotonic()
         generation = self.generation
         try:
             screened = generation.guard.screen(scope)
         except RequestRefused as refusal:
-            return self._refuse(generation, refusal, scope, send)
+            return self._refuse(generation, refusal, scope, send, entered_s)
         method = scope["method"]
         way = generation.way_of(method, scope["path"])
         REQUEST_ID.set(screened.request_id.decode("latin-1"))
@@ -88,8 +89,13 @@ class Front:
         recorder = self._recorder if self._recorder is not None and self._recorder.wants(scope) else None
         if is_compared or recorder is not None:
             capture = Capture(scope, receive, send, _cap_bytes(way, recorder))
-            return self._serve_captured(generation, way, screened, capture, recorder, is_compared=is_compared)
-        responder = Responder(scope, receive, send, generation, way, screened.request_id)
+            responder = Responder(
+                capture.scope, capture.receive, capture.send, generation, way, screened.request_id, entered_s
+            )
+            return self._serve_captured(
+                generation, way, screened, capture, responder, recorder, is_compared=is_compared
+            )
+        responder = Responder(scope, receive, send, generation, way, screened.request_id, entered_s)
         if method not in _BODILESS or way.body_limit_bytes is not None:
             receive = responder.receive
         breaker = way.breaker
@@ -103,14 +109,12 @@ class Front:
         way: Way,
         screened: Screened,
         capture: Capture,
+        responder: Responder,
         recorder: Recorder | None,
         *,
         is_compared: bool,
     ) -> None:
         """Serve a request that is compared or recorded: kept as it streams past, used when it is answered."""
-        responder = Responder(
-            capture.scope, capture.receive, capture.send, generation, way, screened.request_id
-        )
         try:
             await self._serve_with_care(generation, way, screened, responder, responder.receive)
         finally:
@@ -132,11 +136,12 @@ class Front:
         return call
 
     async def _refuse(
-        self, generation: Generation, refusal: RequestRefused, scope: Scope, send: Send
+        self, generation: Generation, refusal: RequestRefused, scope: Scope, send: Send, entered_s: float
     ) -> None:
         closing = ((b"connection", b"close"),) if refusal.is_closing else ()
         answer = Answer(refusal.status, refusal.detail, (*refusal.headers, *closing))
-        generation.to_legacy.tally.served["gateway", refusal.status] += 1
+        seconds = monotonic() - entered_s
+        generation.to_legacy.counts.add("gateway", refusal.status, scope["method"], seconds)
         await generation.answers.send(answer, scope, send)
 
     async def _call(
@@ -175,7 +180,7 @@ class Front:
                 if has_answered and backend == "new" and witness.succeed is not None:
                     witness.succeed(monotonic())
                 else:
-                    course.report(witness, backend, responder.status, has_raised=has_raised)
+                    course.report(witness, backend, responder, has_raised=has_raised)
         if responder.is_expired:
             await responder.finish_expired()
 
@@ -278,13 +283,13 @@ class Front:
             responder.settle()
             if way.witness is not None:
                 has_failed = has_raised or must_fall_back
-                course.report(way.witness, "new", responder.status, has_raised=has_failed)
+                course.report(way.witness, "new", responder, has_raised=has_failed)
         if must_fall_back and not responder.is_overtaken:
             way.tally.failures["new"] += 1
             way.tally.fallbacks += 1
             if way.witness is not None:
                 way.witness.fell_back()
-            responder.scope = original
+            responder.scope, responder.is_at_once = original, False
             await self._call(way, "legacy", screened, responder, replay.replay, DIVERTED)
 
     async def serve_websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -303,7 +308,7 @@ class Front:
             return
         REQUEST_ID.set(screened.request_id.decode("latin-1"))
         self.in_flight += 1
-        way.tally.served["new", 101] += 1
+        way.counts.add("new", 101, "WS", 0.0)
         try:
             await way.new(scope, receive, send)
         finally:

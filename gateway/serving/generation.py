@@ -18,7 +18,7 @@ from gateway.serving.deadlines import Deadlines
 from gateway.serving.decide import Decision, is_settled, settled
 from gateway.serving.paths import refuse_path, spell_plainly
 from gateway.serving.rewriting import answer_head, rewrite_path
-from gateway.serving.tally import Tally
+from gateway.serving.tally import Counts, Tally
 from gateway.serving.witness import Witness
 from gateway.table.spec import Stage
 
@@ -32,11 +32,10 @@ if TYPE_CHECKING:
     from gateway.rollout.state import State
     from gateway.serving.answers import Answers
     from gateway.serving.guard import Guard
+    from gateway.serving.tally import Overhead
     from gateway.store import Scope
     from gateway.table.route import Route, Snapshot
     from gateway.table.spec import RouteSpec
-
-UNMATCHED = "unmatched"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,7 +55,8 @@ class Way:
 
     ``route`` is as it is served: its stage and weight are those of its position, which may differ from the
     file's. ``decision`` is None where it differs from caller to caller. ``is_plain`` tells that the decision
-    is made and nothing is to be limited or repeated, ``breaker`` stands between the row and new.
+    is made and nothing is to be limited or repeated, ``breaker`` stands between the row and new. ``counts``
+    are those of ``tally`` at the stage of ``route``.
     """
 
     route: Route | None
@@ -66,6 +66,7 @@ class Way:
     new: AsgiApp
     deadlines: Deadlines
     tally: Tally
+    counts: Counts
     allow_encoded_slash: bool = False
     body_limit_bytes: int | None = None
     sampling: Sampling | None = None
@@ -87,6 +88,7 @@ class Generation:
     own_paths: frozenset[str]
     is_legacy_known: bool
     is_exposed: bool
+    overhead: Overhead
 
     def way_of(self, method: str, path: str) -> Way:
         """Return the way of a request. What no row takes is legacy's, unless only new knows the path."""
@@ -169,6 +171,7 @@ class WayMaker:
             and spec.body_limit_bytes is None
             and not (spec.has_fallback and decision.backend == "new")
         )
+        tally = self.tallies.setdefault(route.id, Tally(route.key, route.methods))
         breaker = self._breaker_of(route, row)
         is_witnessed = breaker is not None or spec.rollout is not None
         return Way(
@@ -178,7 +181,8 @@ class WayMaker:
             self.legacy,
             self._new_for(route),
             self.deadlines_of.setdefault(spec.timeout_s, Deadlines(spec.timeout_s)),
-            self.tallies.setdefault(route.id, Tally()),
+            tally,
+            tally.at(spec.stage.value),
             spec.allow_encoded_slash,
             spec.body_limit_bytes,
             self._sampling_of(snapshot, route, scope),

@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+from asyncio import current_task
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from gateway.serving.answers import Answer
@@ -46,27 +48,30 @@ class Responder:
     """Be the ``send`` that a backend gets, and the one who answers in its stead when it must.
 
     ``status`` is what the backend has done so far: its answer's status, 502 or 504 where it spoiled it or
-    was late, and 0 while it has done nothing.
+    was late, and 0 while it has done nothing. ``seconds`` is the time from the request's entry to the first
+    message of its answer. ``is_at_once`` tells that the backend was called as soon as that could be: the time
+    before is the gateway's own, and not a client's body or another backend's attempt.
     """
 
     __slots__ = (
         "_answering",
-        "_body_limit_bytes",
         "_body_seen_bytes",
-        "_deadlines",
+        "_entered_s",
         "_generation",
         "_is_bodiless",
         "_receive",
         "_send",
-        "_tally",
         "_task",
+        "_way",
         "backend",
         "has_started",
+        "is_at_once",
         "is_expired",
         "is_overtaken",
         "is_private",
         "request_id",
         "scope",
+        "seconds",
         "status",
     )
 
@@ -78,35 +83,38 @@ class Responder:
         generation: Generation,
         way: Way,
         request_id: bytes,
+        entered_s: float,
     ) -> None:
+        """Answer one request, which came in at ``entered_s`` (on the monotonic clock)."""
         self.scope = scope
         self.backend = "gateway"
         self.request_id = request_id
         self.has_started = False
+        self.is_at_once = True
         self.is_expired = False
         self.is_overtaken = False
         self.is_private = False
+        self.seconds: float | None = None
         self.status = 0
         self._is_bodiless = False
         self._receive = receive
         self._send = send
         self._generation = generation
-        self._tally = way.tally
-        self._deadlines = way.deadlines
-        self._body_limit_bytes = way.body_limit_bytes
+        self._entered_s = entered_s
+        self._way = way
         self._body_seen_bytes = 0
         self._task: asyncio.Task[object] | None = None
         self._answering: asyncio.Future[None] | None = None
 
     def watch(self) -> None:
         """Start the deadline of this request, which the current task serves."""
-        self._task = asyncio.current_task()
-        self._deadlines.arm(self)
+        self._task = current_task()
+        self._way.deadlines.arm(self)
 
     def settle(self) -> None:
         """Stop the deadline, whatever has happened (a response that has started has stopped it)."""
         if not self.has_started:
-            self._deadlines.disarm(self)
+            self._way.deadlines.disarm(self)
 
     def send(self, message: Message) -> Awaitable[None]:
         """Pass one of the backend's messages on. It is the ASGI ``send`` of the call."""
@@ -121,6 +129,7 @@ class Responder:
         return self._send(message)
 
     def _start(self, message: Message) -> Awaitable[None]:
+        came_s = monotonic()
         headers = [*message.get("headers", ())]
         status = message["status"]
         has_id = is_framed = False
@@ -153,8 +162,9 @@ class Responder:
             headers = _unframed(headers, length)
         self.has_started = True
         self.status = status
-        self._deadlines.disarm(self)
-        self._tally.served[self.backend, status] += 1
+        self.seconds = seconds = came_s - self._entered_s
+        called_s = self._way.deadlines.disarm(self)
+        self._way.counts.add(self.backend, status, self.scope["method"], seconds)
         if self.is_private:
             headers = [field for field in headers if field[0] != b"cache-control"]
             headers.append((b"cache-control", b"private"))
@@ -163,6 +173,9 @@ class Responder:
         if not has_id:
             headers.append((b"x-request-id", self.request_id))
         message["headers"] = headers
+        overhead = self._generation.overhead
+        if came_s >= overhead.due_s and self.is_at_once and called_s is not None:
+            overhead.measure(called_s - self._entered_s, came_s, monotonic())
         return self._send(message)
 
     def _refuse_header(self, name: bytes) -> Awaitable[None]:
@@ -178,8 +191,9 @@ class Responder:
             return {"type": "http.disconnect"}
         message = await self._receive()
         if message["type"] == "http.request" and not self.has_started:
-            self._deadlines.restart(self)
-            limit = self._body_limit_bytes
+            self.is_at_once = False
+            self._way.deadlines.restart(self)
+            limit = self._way.body_limit_bytes
             if limit is not None:
                 self._body_seen_bytes += len(message.get("body", b""))
                 if self._body_seen_bytes > limit:
@@ -194,16 +208,16 @@ class Responder:
 
     def _overtake(self, answer: Answer) -> Awaitable[None]:
         self.is_overtaken = True
-        self._deadlines.disarm(self)
-        self._tally.served["gateway", answer.status] += 1
+        self._way.deadlines.disarm(self)
+        self._way.counts.add("gateway", answer.status, self.scope["method"], monotonic() - self._entered_s)
         return self._generation.answers.send(answer, self.scope, self._send, self.request_id)
 
     def expire(self) -> None:
         """Answer 504 at once, then cancel the call: a backend that ignores it keeps no client waiting."""
-        timeout_s = self._deadlines.timeout_s
+        timeout_s = self._way.deadlines.timeout_s
         self.is_expired = True
         self.status = 504
-        self._tally.failures[self.backend] += 1
+        self._way.tally.failures[self.backend] += 1
         log.warning(
             "%s %s: no response from %s within %g s; answered 504",
             self.scope.get("method"),

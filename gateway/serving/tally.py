@@ -1,26 +1,120 @@
-"""Count what was served, per route: plain integers, written by the event loop's thread, read by others."""
+"""Count and time what was served, per route: plain numbers, which the event loop writes and others read.
+
+The law of this file: whatever a client sends, the number of things that are counted is bounded by the
+table. Methods that a row does not list count as one, and so do all paths that no row takes.
+"""
 
 from __future__ import annotations
 
-from collections import defaultdict
+from bisect import bisect_left
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from functools import cache
+from typing import TYPE_CHECKING
+
+from gateway.rollout.latency import BIN_EDGES_S, Latency
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+UNMATCHED = "unmatched"
+"""The route of everything that no row takes; it has no stage."""
+
+NO_STAGE = "none"
+OTHER_METHOD = "other"
+MEASURED_EVERY_S = 0.01
+
+_COMMON_METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 
 
-@dataclass(slots=True)
-class Tally:
-    """Count one route's responses by (who served, status), and what else happened to it.
+class Counts:
+    """Count one route's responses while it is at one stage.
 
-    ``served`` is keyed by (``legacy``, ``new`` or ``gateway``; HTTP status). ``failures`` counts
-    exceptions and timeouts by backend, ``fallbacks`` the requests that legacy answered for new.
+    ``cells`` is keyed by (``legacy``, ``new`` or ``gateway``; HTTP status; method; bin of
+    :mod:`gateway.rollout.latency`): one addition a response, whatever is asked of it later.
     """
 
-    served: defaultdict[tuple[str, int], int] = field(default_factory=lambda: defaultdict(int))
-    failures: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
-    fallbacks: int = 0
+    __slots__ = ("_methods", "cells")
+
+    def __init__(self, methods: Mapping[str, str]) -> None:
+        self.cells: defaultdict[tuple[str, int, str, int], int] = defaultdict(int)
+        self._methods = methods
+
+    def add(self, backend: str, status: int, method: str, seconds: float) -> None:
+        """Count one response.
+
+        ``seconds`` is the time from the request's entry into the front to the response's first message.
+        """
+        method = self._methods.get(method, OTHER_METHOD)
+        self.cells[backend, status, method, bisect_left(BIN_EDGES_S, seconds)] += 1
+
+
+class Tally:
+    """Count what happened to one route, from the start of the process on.
+
+    ``failures`` counts exceptions and timeouts by backend, ``fallbacks`` the requests that legacy answered
+    for new, ``blocks`` how often a request of this route held the event loop.
+    """
+
+    __slots__ = ("_methods", "blocks", "by_stage", "failures", "fallbacks", "route")
+
+    def __init__(self, route: str, methods: frozenset[str] | None) -> None:
+        """Count for the row whose canonical key is ``route`` and that takes ``methods`` (None: any)."""
+        self.route = route
+        self.by_stage: dict[str, Counts] = {}
+        self.failures: defaultdict[str, int] = defaultdict(int)
+        self.fallbacks = 0
+        self.blocks = 0
+        self._methods = _labels(methods)
+
+    def at(self, stage: str) -> Counts:
+        """Return what counts this route's responses at ``stage``, as long as the process lives."""
+        return self.by_stage.setdefault(stage, Counts(self._methods))
+
+    def cells(self) -> Iterator[tuple[str, str, int, str, int, int]]:
+        """Yield (stage, backend, status, method, bin, number of responses)."""
+        for stage, counts in list(self.by_stage.items()):
+            for (backend, status, method, number), count in list(counts.cells.items()):
+                yield stage, backend, status, method, number, count
 
     def by_backend(self) -> dict[str, int]:
         """Return the number of responses by who served them."""
         sums = {"legacy": 0, "new": 0, "gateway": 0}
-        for (backend, _status), count in list(self.served.items()):
+        for _stage, backend, _status, _method, _bin, count in self.cells():
             sums[backend] += count
         return sums
+
+    def latency(self, backend: str) -> Latency:
+        """Return how long responses of ``backend`` took, to their first message."""
+        bins: Counter[int] = Counter()
+        for _stage, served_by, _status, _method, number, count in self.cells():
+            if served_by == backend:
+                bins[number] += count
+        return Latency(dict(bins))
+
+
+@dataclass(slots=True)
+class Overhead:
+    """Hold what the gateway itself takes of a request: before it calls the backend, and at the first message.
+
+    One request in ``MEASURED_EVERY_S`` is asked, for asking adds to what it measures; one whose answer
+    begins at or after ``due_s`` (monotonic) is the next.
+    """
+
+    bins: defaultdict[int, int] = field(default_factory=lambda: defaultdict(int))
+    sum_s: float = 0.0
+    due_s: float = 0.0
+
+    def measure(self, before_s: float, came_s: float, now_s: float) -> None:
+        """Take in one: ``before_s`` seconds before the call, from ``came_s`` to ``now_s`` at its answer."""
+        seconds = before_s + now_s - came_s
+        self.bins[bisect_left(BIN_EDGES_S, seconds)] += 1
+        self.sum_s += seconds
+        self.due_s = now_s + MEASURED_EVERY_S
+
+
+@cache
+def _labels(methods: frozenset[str] | None) -> dict[str, str]:
+    """Return the methods that are counted by name; a row that takes GET takes HEAD."""
+    named = _COMMON_METHODS if methods is None else methods | ({"HEAD"} if "GET" in methods else set())
+    return {method: method for method in named}

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from gateway.rollout.breaker import Way as BreakerWay
     from gateway.rollout.state import State
     from gateway.serving.decide import BackendName
+    from gateway.serving.responder import Responder
     from gateway.store import Scope
     from gateway.table.route import Route
 
@@ -42,13 +43,17 @@ class Course:
     is_diverted: bool = False
     is_unseen: bool = False
 
-    def report(self, witness: Witness, backend: BackendName, status: int, *, has_raised: bool) -> None:
-        """Tell ``witness`` how the call went: its ``status`` (0: it did not answer), or that it raised.
+    def report(
+        self, witness: Witness, backend: BackendName, responder: Responder, *, has_raised: bool
+    ) -> None:
+        """Tell ``witness`` how the call went: what ``responder`` saw of it, or that it raised.
 
         No answer and no failure means that the client left, or that the gateway refused: nothing counts.
         """
+        status = responder.status
         if status or has_raised:
-            witness.saw(self, backend, is_failure=has_raised or status >= 500, seconds=None)
+            is_failure = has_raised or status >= 500
+            witness.saw(self, backend, is_failure=is_failure, seconds=responder.seconds)
         elif self.is_probe:
             witness.lost_probe()
 

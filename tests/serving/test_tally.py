@@ -1,0 +1,66 @@
+"""Responses are counted and timed by what the table knows, whatever clients send."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.rollout.latency import BIN_EDGES_S, bin_of
+from gateway.serving.tally import MEASURED_EVERY_S, OTHER_METHOD, Overhead, Tally
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+def methods_of(tally: Tally) -> set[str]:
+    return {method for _stage, _backend, _status, method, _bin, _count in tally.cells()}
+
+
+def sums(cells: Iterable[tuple[str, str, int, str, int, int]]) -> int:
+    return sum(count for *_labels, count in cells)
+
+
+def test_a_row_counts_its_own_methods_and_head_by_name() -> None:
+    tally = Tally("GET,PURGE /x", frozenset({"GET", "PURGE"}))
+    for method in ("GET", "HEAD", "PURGE", "POST"):
+        tally.at("new").add("new", 200, method, 0.001)
+    assert methods_of(tally) == {"GET", "HEAD", "PURGE", OTHER_METHOD}
+
+
+def test_a_hundred_thousand_methods_count_as_one() -> None:
+    tally = Tally("ANY /x", None)
+    for number in range(100_000):
+        tally.at("legacy").add("legacy", 200, f"M{number}", 0.001)
+    assert methods_of(tally) == {OTHER_METHOD}
+    assert len(tally.at("legacy").cells) == 1
+    assert sums(tally.cells()) == 100_000
+
+
+def test_stages_are_counted_apart_and_summed_by_backend() -> None:
+    tally = Tally("GET /x", frozenset({"GET"}))
+    tally.at("legacy").add("legacy", 200, "GET", 0.001)
+    tally.at("canary").add("new", 500, "GET", 0.002)
+    tally.at("canary").add("legacy", 200, "GET", 0.003)
+    assert tally.by_backend() == {"legacy": 2, "new": 1, "gateway": 0}
+    assert tally.latency("legacy").bins == {bin_of(0.001): 1, bin_of(0.003): 1}
+    assert {(stage, backend) for stage, backend, *_rest in tally.cells()} == {
+        ("legacy", "legacy"),
+        ("canary", "new"),
+        ("canary", "legacy"),
+    }
+
+
+@given(st.floats(0, 100_000))
+def test_a_time_lies_in_its_bin(seconds: float) -> None:
+    number = bin_of(seconds)
+    assert number == len(BIN_EDGES_S) or seconds <= BIN_EDGES_S[number]
+    assert number == 0 or seconds > BIN_EDGES_S[number - 1]
+
+
+def test_overhead_is_asked_of_one_request_in_a_while() -> None:
+    overhead = Overhead()
+    overhead.measure(before_s=0.001, came_s=5.0, now_s=5.002)
+    assert overhead.bins == {bin_of(0.003): 1}
+    assert overhead.due_s == 5.002 + MEASURED_EVERY_S
