@@ -37,6 +37,7 @@ from gateway.serving.front import Front
 from gateway.serving.generation import Generation, Way, WayMaker
 from gateway.serving.guard import Guard
 from gateway.serving.limits import RateLimiter
+from gateway.serving.measuring import Measures
 from gateway.serving.reload import watch_file
 from gateway.serving.reporting import Reporter
 from gateway.serving.sampling import Sampler
@@ -82,7 +83,7 @@ class Gateway(FastAPI):
         self._deadlines: dict[float, Deadlines] = {}
         self.legacy = _make_backend(migration.spec.legacy, self._apps.legacy, migration.path.parent)
         self.new = _make_backend(migration.spec.new, self._apps.new, migration.path.parent)
-        self._own = OwnPaths(self, self.probed_report, self.describe)
+        self._own = OwnPaths(self, self.probed_standing, self.describe)
         self._started = asyncio.Lock()
         self._stack: contextlib.AsyncExitStack | None = None
         compare = self._spec.compare
@@ -97,6 +98,7 @@ class Gateway(FastAPI):
         self.ledger = Ledger(Redactor(os.urandom(32), compare.redact), lambda: self.rollout.store)
         self.shadows = Shadows(self.ledger, limit_bytes=compare.memory_cap_bytes)
         self._reporter = Reporter(self._tallies, self.ledger)
+        self._measures = Measures(self._tallies, self.ledger, self._overhead, self._count_more)
         self._recorder = recorder_from_environ(os.environ, redact=self._spec.compare.redact)
         flask_app = find_flask(self._apps.legacy)
         self._maker = WayMaker(
@@ -226,8 +228,8 @@ class Gateway(FastAPI):
         if moved is not None:
             self.front.swap(moved)
 
-    def report(self) -> dict[str, Any]:
-        """Return this worker's state as JSON-able values, for the supervisor and the readiness page."""
+    def standing(self) -> dict[str, Any]:
+        """Return which table is in force and whether requests can be served, as JSON-able values."""
         refused = self.refused
         reasons = [
             f"{backend.name}: {health.reason}"
@@ -241,22 +243,41 @@ class Gateway(FastAPI):
             "problems": [str(problem) for problem in refused.errors] if refused is not None else [],
             "is_ready": not reasons,
             "reasons": reasons,
-            "routes": self._reporter.routes(self.snapshot),
+        }
+
+    def report(self) -> dict[str, Any]:
+        """Return all that this worker knows of itself, as :mod:`gateway.web.reports` says."""
+        return {
+            **self.standing(),
+            "routes": self._reporter.routes(self.front.generation),
+            "measures": self._measures.read(),
             "unmatched": self._tallies[UNMATCHED].by_backend() if UNMATCHED in self._tallies else {},
             "threads": dict(self.legacy.health().facts),
             "in_flight": self.front.in_flight,
+            "store": _word_store(self.store),
             "shadow_dropped": self.ledger.dropped(),
             "shadow_stopped": self.ledger.stopped(),
             "differences": self._reporter.differences(),
             "backends": {"legacy": _describe(self._spec.legacy), "new": _describe(self._spec.new)},
         }
 
-    async def probed_report(self) -> dict[str, Any]:
-        """Return the report after a connection was tried to every backend that runs elsewhere."""
+    def _count_more(self) -> dict[str, float]:
+        """Return what this worker has counted besides its requests."""
+        if self.store is None:
+            return {}
+        facts = self.store.health().facts.items()
+        return {
+            f"unstored.{kind}": float(n)
+            for name, n in facts
+            if (kind := name.removeprefix("dropped_")) != name
+        }
+
+    async def probed_standing(self) -> dict[str, Any]:
+        """Return the standing after a connection was tried to every backend that runs elsewhere."""
         for backend in (self.legacy, self.new):
             if isinstance(backend, Upstream | ManagedProcess):
                 await backend.probe()
-        return self.report()
+        return self.standing()
 
     def describe(self) -> dict[str, Any]:
         """Return the merged OpenAPI description of both apps under the table in force."""
@@ -341,6 +362,15 @@ def _collecting_nothing() -> Iterator[None]:
     finally:
         if was_enabled:
             gc.enable()
+
+
+def _word_store(store: Store | None) -> dict[str, Any]:
+    """Return how the store does; nothing where there is none."""
+    if store is None:
+        return {}
+    health = store.health()
+    numbers = {name: health.facts[name] for name in ("pending", "written", "dropped", "failures")}
+    return {"is_ok": health.is_ok, "reason": health.reason, **numbers}
 
 
 def _describe(spec: BackendSpec) -> str:

@@ -18,10 +18,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gateway.processes.control import DEFAULT_APP, LineBuffer, Message, encode
-from gateway.web.reports import ReportReceiver
+from gateway.web.report_changes import ReportReceiver
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from gateway.web.totals import Totals
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +48,11 @@ class ServeOptions:
 
 
 class Child:
-    """Be the supervisor's view of one worker process."""
+    """Be the supervisor's view of one worker process; what it counts is added to ``totals``."""
 
-    def __init__(self, slot: int, process: subprocess.Popen[bytes], has_own_group: bool) -> None:
+    def __init__(
+        self, slot: int, process: subprocess.Popen[bytes], has_own_group: bool, totals: Totals
+    ) -> None:
         self.slot = slot
         self.process = process
         self.is_ready = False
@@ -56,7 +60,7 @@ class Child:
         self.ready_at = 0.0
         self.accepting = {slot}
         self.failure = ""
-        self.received = ReportReceiver()
+        self.received = ReportReceiver(totals)
         self.outcome: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self.ended = asyncio.Event()
         self._has_own_group = has_own_group
@@ -97,7 +101,7 @@ class Child:
             self.failure = str(message.get("text", ""))
         elif event == "draining":
             self.is_draining = True
-        if "facts" in message or "counts" in message:
+        if event in ("ready", "report", "drained"):
             self.received.apply(message)
 
     def settle(self, is_ready: bool) -> None:
@@ -163,7 +167,9 @@ class _Channel(asyncio.Protocol):
             self._child.hear(message)
 
 
-async def launch(options: ServeOptions, slot: int, listeners: Sequence[socket.socket]) -> Child:
+async def launch(
+    options: ServeOptions, slot: int, listeners: Sequence[socket.socket], totals: Totals
+) -> Child:
     """Start the worker of ``slot``; it inherits every listener, and accepts on its own to begin with."""
     ours, theirs = socket.socketpair()
     descriptors = [listener.fileno() for listener in listeners]
@@ -187,6 +193,6 @@ async def launch(options: ServeOptions, slot: int, listeners: Sequence[socket.so
         process_group=0 if has_own_group else None,
     )
     theirs.close()
-    child = Child(slot, process, has_own_group)
+    child = Child(slot, process, has_own_group, totals)
     await child.connect(ours)
     return child

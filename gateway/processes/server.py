@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 
 from gateway.errors import GatewayError
-from gateway.web.reports import ReportSender
+from gateway.web.report_changes import ReportSender
 
 if TYPE_CHECKING:
     import socket

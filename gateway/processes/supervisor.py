@@ -24,6 +24,7 @@ from gateway.processes.child import Child, ServeOptions, launch
 from gateway.processes.control import START_FAILED
 from gateway.processes.sockets import address_of
 from gateway.web.reports import Overview, WorkerState, merge_reports
+from gateway.web.totals import Totals
 
 if TYPE_CHECKING:
     import socket
@@ -61,6 +62,7 @@ class Supervisor:
         self.listeners = listeners
         self.started_at = time.time()
         self.restarts = 0
+        self.totals = Totals()
         self._on_ready = on_ready
         self._current: dict[int, Child] = {}
         self._alive: set[Child] = set()
@@ -100,6 +102,7 @@ class Supervisor:
             folder=str(Path.cwd()),
             started_at=self.started_at,
             restarts=self.restarts,
+            totals=self.totals,
         )
 
     async def run(self) -> int:
@@ -158,7 +161,7 @@ class Supervisor:
         return not stop.done()
 
     async def _launch(self, slot: int) -> Child:
-        child = await launch(self.options, slot, self.listeners)
+        child = await launch(self.options, slot, self.listeners, self.totals)
         self._alive.add(child)
         return child
 

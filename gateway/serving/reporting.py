@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gateway.compare.signature import Finding
+    from gateway.serving.generation import Generation, Way
     from gateway.serving.tally import Tally
     from gateway.shadowing.ledger import Ledger
     from gateway.table.route import Route, Snapshot
@@ -30,12 +31,16 @@ class Reporter:
         self._ledger = ledger
         self._worded: tuple[Snapshot, list[dict[str, Any]]] | None = None
 
-    def routes(self, snapshot: Snapshot) -> list[dict[str, Any]]:
-        """Return every route with its stage, both implementations, and its counts."""
+    def routes(self, generation: Generation) -> list[dict[str, Any]]:
+        """Return every route with its stage, both implementations, its counts and its states."""
+        snapshot, ways = generation.snapshot, generation.ways
         worded = self._worded
         if worded is None or worded[0] is not snapshot:
             worded = self._worded = (snapshot, [_word(route) for route in snapshot.routes])
-        return [{**row, **self._counts(route)} for route, row in zip(snapshot.routes, worded[1], strict=True)]
+        return [
+            {**row, **self._counts(route), "states": _states(route, ways[route])}
+            for route, row in zip(snapshot.routes, worded[1], strict=True)
+        ]
 
     def differences(self) -> list[dict[str, Any]]:
         """Return the most frequent findings."""
@@ -46,9 +51,17 @@ class Reporter:
         outcomes = self._ledger.outcomes(route.key)
         return {
             "counts": tally.by_backend() | {f"compared.{outcome}": n for outcome, n in outcomes.items()},
-            "failures": dict(tally.failures),
-            "fallbacks": tally.fallbacks,
         }
+
+
+def _states(route: Route, way: Way) -> dict[str, str]:
+    """Return where the route stands if that is not where the file says, and how its breaker is."""
+    states = {}
+    if way.route is not None and way.route.spec.stage is not route.spec.stage:
+        states["position"] = way.route.spec.stage.value
+    if way.breaker is not None:
+        states["breaker"] = way.breaker.state.value
+    return states
 
 
 def _word(route: Route) -> dict[str, Any]:

@@ -77,6 +77,11 @@ class Tally:
             for (backend, status, method, number), count in list(counts.cells.items()):
                 yield stage, backend, status, method, number, count
 
+    def mark(self) -> int:
+        """Return a number that has grown whenever anything here has."""
+        counted = sum(sum(list(counts.cells.values())) for counts in list(self.by_stage.values()))
+        return counted + sum(list(self.failures.values())) + self.fallbacks + self.blocks
+
     def by_backend(self) -> dict[str, int]:
         """Return the number of responses by who served them."""
         sums = {"legacy": 0, "new": 0, "gateway": 0}

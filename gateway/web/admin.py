@@ -8,6 +8,7 @@ supervisor stays the only one who knows workers.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 from dataclasses import asdict
@@ -91,6 +92,16 @@ def create_admin(
     async def show_status(_: Request) -> Response:
         return JSONResponse(_status(provider()))
 
+    async def show_metrics(request: Request) -> Response:
+        from gateway.web.metrics import render_metrics  # with the first scrape: it brings prometheus-client
+
+        overview = provider()
+        sums = overview.totals.snapshot()
+        body, content_type = await asyncio.to_thread(
+            render_metrics, overview, sums, request.headers.get("accept", "")
+        )
+        return Response(body, headers={"Content-Type": content_type})
+
     async def show_static(request: Request) -> Response:
         name = request.path_params["name"]
         if name not in STATIC_TYPES:
@@ -109,6 +120,7 @@ def create_admin(
             Route("/api/routes/{id}", show_route),
             Route("/api/differences", list_differences),
             Route("/api/status", show_status),
+            Route("/metrics", show_metrics),
             Route("/static/{name}", show_static),
         ],
         middleware=[Middleware(_Gate, token=token, hosts=hosts)],

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 class OwnPaths:
     """Register the gateway's own paths on ``app``, and say per snapshot which of them are in force.
 
-    ``report`` returns the worker's state after asking both backends how they are (see
-    ``Gateway.report``), ``describe`` the merged OpenAPI description of the snapshot in force.
+    ``report`` returns how the worker stands after asking both backends how they are (see
+    ``Gateway.standing``), ``describe`` the merged OpenAPI description of the snapshot in force.
     """
 
     def __init__(

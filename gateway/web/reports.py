@@ -1,8 +1,27 @@
 """Say what one worker knows of itself, and merge what many know into one view of the migration.
 
-A report travels as JSON from worker to supervisor once a second; a table of 2,000 rows must not cost the
-worker's event loop megabytes each time, so only what changed since the last one is sent
-(:class:`ReportSender`, :class:`ReportReceiver`). Pure: values in, values out.
+A report travels as JSON from worker to supervisor once a second (:mod:`gateway.web.report_changes`). Pure:
+values in, values out.
+
+A report is a dictionary of facts, ``routes`` and ``measures``. Each route has, besides what its row says,
+``counts`` (:class:`RouteReport`) and ``states``: words that change while the table stays,
+
+    position      the stage that the route is served at, where that is another than the file's
+    breaker       ``closed``, ``half_open`` or ``open``; without one, the route has none
+
+``measures`` only ever grow while a worker lives; :class:`~gateway.web.totals.Totals` adds them up over all
+workers. They go by the route's canonical key, ``unmatched`` for what no row takes, and the empty text for
+the worker as a whole; their names are
+
+    requests.STAGE.METHOD.BACKEND.STATUS    responses sent
+    seconds.BACKEND.BIN                     the same by time (bins of :mod:`gateway.rollout.latency`)
+    failures.BACKEND, fallbacks             exceptions and timeouts; answers of legacy for new
+    compared.OUTCOME, differed.KIND         comparisons; findings of a kind that nobody accepted, each time
+    blocks                                  times that the event loop was held
+    overhead.BIN, overhead.sum              the gateway's own time on sampled requests; its sum in seconds
+    dropped.REASON                          comparisons that did not come about
+    unstored.KIND                           entries that the store found no place for
+    limited.shared, limited.local           requests counted against a limit, by where they were counted
 """
 
 from __future__ import annotations
@@ -10,6 +29,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
+
+from gateway.web.totals import Totals
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -21,7 +42,8 @@ class RouteReport:
 
     ``counts`` are answers by ``legacy``, ``new`` and ``gateway``, and comparisons by outcome
     (``compared.matched``, ``compared.waived``, ``compared.mismatched``, ``compared.truncated``).
-    ``weight`` and ``sample`` are as the worker words them (``5%``); views are ``file:line``.
+    ``weight`` and ``sample`` are as the worker words them (``5%``); views are ``file:line``. ``states`` are
+    the words of this module's head.
     """
 
     id: str
@@ -36,6 +58,7 @@ class RouteReport:
     legacy_view: str = ""
     new_view: str = ""
     counts: Mapping[str, int] = field(default_factory=dict)
+    states: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +68,9 @@ class Report:
     ``generation`` and ``digest`` name the table in force; ``is_valid`` is False while the file on disk is
     refused (``problems`` says why) and the last good table serves. ``shadow_dropped`` counts comparisons
     that did not come about, by reason; ``shadow_stopped`` names the rows whose second call tried to write,
-    with the statement; ``differences`` are the findings, most frequent first.
+    with the statement; ``differences`` are the findings, most frequent first. ``lag_s`` is how long the
+    event loop has kept a timer waiting, at worst in the last seconds. ``limits`` and ``store`` say how the
+    shared rate limits and the store do (``is_ok``, ``reason`` and numbers); empty where there are none.
     """
 
     generation: int = 0
@@ -60,6 +85,10 @@ class Report:
     shadow_dropped: Mapping[str, int] = field(default_factory=dict)
     shadow_stopped: Mapping[str, str] = field(default_factory=dict)
     differences: tuple[Mapping[str, Any], ...] = ()
+    in_flight: int = 0
+    lag_s: float = 0.0
+    limits: Mapping[str, Any] = field(default_factory=dict)
+    store: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +109,7 @@ class WorkerState:
 class Overview:
     """Be what the admin listener shows: the workers, and what they know, merged.
 
+    ``totals`` are the measures of all workers, those that are gone included.
     ``folder`` is the working directory, below which files are named without it; times are Unix seconds.
     """
 
@@ -90,6 +120,7 @@ class Overview:
     folder: str = ""
     started_at: float = 0.0
     restarts: int = 0
+    totals: Totals = field(default_factory=Totals)
 
     @property
     def is_uniform(self) -> bool:
@@ -112,6 +143,10 @@ def parse_report(data: Mapping[str, Any]) -> Report:
         shadow_dropped=dict(data.get("shadow_dropped") or {}),
         shadow_stopped=dict(data.get("shadow_stopped") or {}),
         differences=tuple(data.get("differences") or ()),
+        in_flight=int(data.get("in_flight", 0)),
+        lag_s=float(data.get("lag_s", 0.0)),
+        limits=dict(data.get("limits") or {}),
+        store=dict(data.get("store") or {}),
     )
 
 
@@ -129,6 +164,7 @@ def _parse_route(data: Mapping[str, Any]) -> RouteReport:
         legacy_view=str(data.get("legacy_view") or ""),
         new_view=str(data.get("new_view") or ""),
         counts=dict(data.get("counts") or {}),
+        states=dict(data.get("states") or {}),
     )
 
 
@@ -139,9 +175,11 @@ def merge_reports(reports: Iterable[Report]) -> Report:
         return Report(is_ready=False, reasons=("no worker has reported yet",))
     newest = max(reports, key=lambda report: report.generation)
     totals: dict[str, Counter[str]] = {}
+    breakers: dict[str, set[str]] = {}
     for report in reports:
         for route in report.routes:
             totals.setdefault(route.id, Counter()).update(route.counts)
+            breakers.setdefault(route.id, set()).add(route.states.get("breaker", ""))
     threads: Counter[str] = Counter()
     for report in reports:
         threads.update({name: n for name, n in report.threads.items() if isinstance(n, int | float)})
@@ -151,12 +189,43 @@ def merge_reports(reports: Iterable[Report]) -> Report:
         problems=tuple(dict.fromkeys(problem for report in reports for problem in report.problems)),
         is_ready=all(report.is_ready for report in reports),
         reasons=tuple(dict.fromkeys(reason for report in reports for reason in report.reasons)),
-        routes=tuple(replace(route, counts=dict(totals[route.id])) for route in newest.routes),
+        routes=tuple(
+            replace(
+                route,
+                counts=dict(totals[route.id]),
+                states={**route.states, **_worst_breaker(breakers[route.id])},
+            )
+            for route in newest.routes
+        ),
         threads=dict(threads),
         shadow_dropped=_summed(report.shadow_dropped for report in reports),
         shadow_stopped={row: why for report in reports for row, why in report.shadow_stopped.items()},
         differences=_merge_differences(reports),
+        in_flight=sum(report.in_flight for report in reports),
+        lag_s=max(report.lag_s for report in reports),
+        limits=_merge_health([report.limits for report in reports]),
+        store=_merge_health([report.store for report in reports]),
     )
+
+
+def _worst_breaker(states: set[str]) -> dict[str, str]:
+    return next(({"breaker": state} for state in ("open", "half_open", "closed") if state in states), {})
+
+
+def _merge_health(parts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Add up the numbers; it is well where it is well everywhere, and the first trouble is named."""
+    parts = [part for part in parts if part]
+    if not parts:
+        return {}
+    numbers: Counter[str] = Counter()
+    for part in parts:
+        numbers.update({name: n for name, n in part.items() if type(n) in (int, float)})
+    return {
+        **parts[0],
+        **numbers,
+        "is_ok": all(part.get("is_ok", True) for part in parts),
+        "reason": next((part["reason"] for part in parts if part.get("reason")), ""),
+    }
 
 
 def _summed(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
@@ -179,58 +248,3 @@ def _merge_differences(reports: Iterable[Report]) -> tuple[Mapping[str, Any], ..
             known["first"] = min(known["first"], finding["first"])
             known["last"] = max(known["last"], finding["last"])
     return tuple(sorted(merged.values(), key=lambda finding: -finding["count"]))
-
-
-class ReportSender:
-    """Turn each full report of a worker into the smallest message that brings the other side up to date."""
-
-    def __init__(self) -> None:
-        self._facts: dict[str, Any] | None = None
-        self._rows: list[dict[str, Any]] = []
-        self._counts: dict[str, Mapping[str, int]] = {}
-
-    def changes(self, report: Mapping[str, Any]) -> dict[str, Any]:
-        """Return ``facts``, ``rows`` and ``counts`` that differ from the last report's; maybe none."""
-        facts = {name: value for name, value in report.items() if name != "routes"}
-        routes = report.get("routes", ())
-        rows = [{name: value for name, value in route.items() if name != "counts"} for route in routes]
-        counts: dict[str, Mapping[str, int]] = {
-            route["id"]: dict(route.get("counts") or {}) for route in routes
-        }
-        message: dict[str, Any] = {}
-        if facts != self._facts:
-            message["facts"] = facts
-        if rows != self._rows:
-            message["rows"] = rows
-            message["counts"] = counts
-        else:
-            changed = {id_: count for id_, count in counts.items() if self._counts.get(id_) != count}
-            if changed:
-                message["counts"] = changed
-        self._facts, self._rows, self._counts = facts, rows, counts
-        return message
-
-
-class ReportReceiver:
-    """Rebuild a worker's latest report from the changes that it sends."""
-
-    def __init__(self) -> None:
-        self._facts: Mapping[str, Any] = {}
-        self._rows: list[Mapping[str, Any]] = []
-        self._counts: dict[str, Mapping[str, int]] = {}
-        self.has_report = False
-
-    def apply(self, message: Mapping[str, Any]) -> None:
-        """Take one message of :meth:`ReportSender.changes`."""
-        self.has_report = True
-        self._facts = message.get("facts", self._facts)
-        if "rows" in message:
-            self._rows = message["rows"]
-            self._counts = {}
-        self._counts.update(message.get("counts", {}))
-
-    @property
-    def report(self) -> Report:
-        """Return the report as of the last message."""
-        routes = [{**row, "counts": self._counts.get(row["id"], {})} for row in self._rows]
-        return parse_report({**self._facts, "routes": routes})

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.processes.control import LineBuffer, encode
-from gateway.web.reports import Report, ReportReceiver, ReportSender, RouteReport, merge_reports, parse_report
+from gateway.web.report_changes import ReportReceiver, ReportSender
+from gateway.web.reports import Report, RouteReport, merge_reports, parse_report
 
 COUNTS = st.dictionaries(st.sampled_from(["legacy", "new", "gateway"]), st.integers(0, 9))
 ROUTES = st.lists(
