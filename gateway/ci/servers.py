@@ -1,7 +1,8 @@
 """Start the server process of a side, know what it says, and end it.
 
 The socket is bound here and handed down, so that no port is lost to another process. Output goes to a file,
-whose end is shown when the process dies.
+whose end is shown when the process dies; so does what it reports, since a pipe that nobody reads would hold
+it up.
 """
 
 from __future__ import annotations
@@ -9,15 +10,15 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import select
 import socket
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from gateway.ci.results import visible
+from gateway.compare.observation import Effects, OutboundCall, Queries
 from gateway.errors import GatewayError
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 START_TIMEOUT_S = 60.0
 LOG_LINES = 25
+_POLL_S = 0.01
 
 
 class SideError(GatewayError):
@@ -42,6 +44,18 @@ class RaisedReport:
     traceback: str
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Be what the process told of one request. ``effects`` None: it told nothing of them.
+
+    ``unwatched`` are modules in it that make calls which are not seen.
+    """
+
+    raised: RaisedReport | None = None
+    effects: Effects | None = None
+    unwatched: tuple[str, ...] = ()
+
+
 class SideServer:
     """Run one implementation as a process of its own on a loopback port."""
 
@@ -50,15 +64,16 @@ class SideServer:
     ) -> None:
         self.name = name
         self.log = log
-        self._reports: dict[str, RaisedReport] = {}
+        self._told: dict[str, Told] = {}
         self._buffer = b""
         self._failure = ""
         listener = socket.socket()
         listener.bind(("127.0.0.1", 0))
         listener.listen(128)  # who asks between "ready" and the server's own listen() must not be refused
         self.host, self.port = listener.getsockname()
-        self._report, theirs = os.pipe()
-        os.set_blocking(self._report, False)
+        reports = log.with_suffix(".reports")
+        theirs = os.open(reports, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        self._report = os.open(reports, os.O_RDONLY)
         command = [
             sys.executable, "-m", "gateway.ci.side",
             "--config", str(config),
@@ -90,23 +105,24 @@ class SideServer:
     def wait_until_ready(self, timeout_s: float = START_TIMEOUT_S) -> None:
         """Return when the app has started; raises :class:`SideError` with its own words when it does not."""
         deadline = time.monotonic() + timeout_s
-        while not self._is_ready:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                self.stop()
-                raise SideError(f"{self.name} did not start within {timeout_s:g} s{self.last_lines()}")
-            select.select([self._report], [], [], min(left, 0.2))
-            is_open = self._read()
-            if self._failure or not is_open or self._process.poll() is not None:
-                self._read()
+        while True:
+            is_over = self._process.poll() is not None
+            self._read()
+            if self._failure or (is_over and not self._is_ready):
                 text = self._failure or f"{self.name} ended before it could serve{self.last_lines()}"
                 self.stop()
                 raise SideError(text if self.name in text else f"{self.name}: {text}")
+            if self._is_ready:
+                return
+            if time.monotonic() > deadline:
+                self.stop()
+                raise SideError(f"{self.name} did not start within {timeout_s:g} s{self.last_lines()}")
+            time.sleep(_POLL_S)
 
-    def raised(self, number: str) -> RaisedReport | None:
-        """Return what escaped from the app during a request that has been answered."""
+    def told(self, number: str) -> Told:
+        """Return what was told of a request that has been answered."""
         self._read()
-        return self._reports.pop(number, None)
+        return self._told.pop(number, Told())
 
     @property
     def is_running(self) -> bool:
@@ -144,17 +160,9 @@ class SideServer:
             os.close(self._report)
             self._report = -1
 
-    def _read(self) -> bool:
-        """Take in what the process has said; return False when it will say no more."""
-        is_open = True
-        while True:
-            try:
-                data = os.read(self._report, 65_536)
-            except BlockingIOError:
-                break
-            if not data:
-                is_open = False
-                break
+    def _read(self) -> None:
+        """Take in what the process has told."""
+        while data := os.read(self._report, 65_536):
             self._buffer += data
         *lines, self._buffer = self._buffer.split(b"\n")
         for line in lines:
@@ -164,7 +172,22 @@ class SideServer:
                 self._is_ready = True
             elif event == "failed":
                 self._failure = str(message["text"])
-            elif event == "raised":
-                report = RaisedReport(**message)
-                self._reports[report.number] = report
-        return is_open
+            else:
+                number = message["number"]
+                told = self._told.get(number, Told())
+                if event == "raised":
+                    self._told[number] = replace(told, raised=RaisedReport(**message))
+                elif event == "did":
+                    unwatched = tuple(message["unwatched"])
+                    self._told[number] = replace(told, effects=_effects(message), unwatched=unwatched)
+
+
+def _effects(message: Mapping[str, Any]) -> Effects:
+    queries, outbound = message["queries"], message["outbound"]
+    calls = None
+    if outbound is not None:
+        calls = tuple(
+            OutboundCall(method, url, None if body is None else body.encode("latin-1"))
+            for method, url, body in outbound
+        )
+    return Effects(queries=None if queries is None else Queries(*queries), outbound=calls)

@@ -1,11 +1,12 @@
 """Be the server process of one side: one implementation, alone, on the state that its environment names.
 
-Started by :mod:`gateway.ci.servers`, which owns the socket. What is said on the report descriptor is one
-JSON object a line: ``ready``, ``failed``, ``raised``. The end of standard input is the order to go, so that
-nothing is left behind when whoever compares has died.
+Started by :mod:`gateway.ci.servers`, which owns the socket. What is written to the report file is one JSON
+object a line: ``ready``, ``failed``, ``raised``, ``did``. The end of standard input is the order to go, so
+that nothing is left behind when whoever compares has died.
 
-An answer's last piece is held back until the app has returned, background tasks included: when the answer is
-whole, everything that the request wrote has been written.
+An answer's last piece is held back until the app has returned, background tasks included, and until what the
+request left running (a thread, a task) has ended or had its time: when the answer is whole, everything that
+the request did has been done, and told.
 """
 
 from __future__ import annotations
@@ -20,9 +21,13 @@ import socket
 import sys
 import threading
 import traceback
+from dataclasses import astuple
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gateway.ci.watching import Tally, Watcher
+from gateway.ci.watching.followers import follow_tasks
+from gateway.ci.watching.tally import request, settle, unwatched
 from gateway.errors import BackendError, GatewayError
 
 if TYPE_CHECKING:
@@ -71,8 +76,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from gateway.ci.freezing import freeze
 
         clock = freeze(options.freeze)
+    watcher = Watcher()
+    watcher.install()
     try:
-        app = SideApp(_backend(Path(options.config), options.backend), voice, clock)
+        backend, is_watched = _backend(Path(options.config), options.backend)
+        app = SideApp(backend, voice, watcher if is_watched else None, clock)
         _serve(app, listener)
     except BackendError as exc:
         voice.say("failed", text=exc.detail)
@@ -87,13 +95,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return START_FAILED if not app.has_started else 0
 
 
-def _backend(config: Path, name: str) -> Backend:
+def _backend(config: Path, name: str) -> tuple[Backend, bool]:
+    """Return the backend, and whether it runs in this process."""
     from gateway.table.read import read_table
 
     spec = read_table(config, environ=os.environ).spec
     if spec is None:
         raise GatewayError(f"{config} cannot be read")
-    return _make(spec.legacy if name == "legacy" else spec.new, config.parent)
+    own = spec.legacy if name == "legacy" else spec.new
+    return _make(own, config.parent), own.kind != "command"
 
 
 def _make(spec: BackendSpec, folder: Path) -> Backend:
@@ -151,9 +161,12 @@ def _serve(app: SideApp, listener: socket.socket) -> None:
 class SideApp:
     """Be an ASGI application that runs one backend with its life, and reports what it raised."""
 
-    def __init__(self, backend: Backend, voice: Voice, clock: Clock | None = None) -> None:
+    def __init__(
+        self, backend: Backend, voice: Voice, watcher: Watcher | None = None, clock: Clock | None = None
+    ) -> None:
         self._backend = backend
         self._voice = voice
+        self._watcher = watcher
         self._clock = clock
         self.has_started = False
 
@@ -168,6 +181,7 @@ class SideApp:
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
+        follow_tasks(asyncio.get_running_loop())
         try:
             await self._backend.start()
         except BaseException as exc:
@@ -191,24 +205,41 @@ class SideApp:
         if self._clock is not None:
             self._clock.move(moment.decode("latin-1"))
         held = _Held(send)
-        try:
-            await self._backend(scope, held.receive(receive), held.send)
-        except BackendError as exc:
-            self._report(number, exc)
-            if held.has_started:
-                raise
-            await _refuse(send, exc)
-            return
-        except Exception as exc:
-            self._report(number, exc)
-            await held.release()
-            if not held.is_whole:
-                raise
-            return
-        raised = scope.get("gateway.exception")
+        failure: Exception | None = None
+        with request() as tally:
+            try:
+                await self._backend(scope, held.receive(receive), held.send)
+            except Exception as exc:
+                failure = exc
+        raised = failure or scope.get("gateway.exception")
         if isinstance(raised, BaseException):
             self._report(number, raised)
+        await self._tell(number, tally)
+        if isinstance(failure, BackendError) and not held.has_started:
+            await _refuse(send, failure)
+            return
         await held.release()
+        if failure is not None and not held.is_whole:
+            raise failure
+
+    async def _tell(self, number: bytes, tally: Tally) -> None:
+        await settle(tally)
+        if self._watcher is None:
+            return
+        effects = self._watcher.effects(tally)
+        outbound = effects.outbound
+        self._voice.say(
+            "did",
+            number=number.decode("latin-1"),
+            queries=None if effects.queries is None else astuple(effects.queries),
+            outbound=None
+            if outbound is None
+            else [
+                (each.method, each.url, None if each.body is None else each.body.decode("latin-1"))
+                for each in outbound
+            ],
+            unwatched=unwatched(),
+        )
 
     def _report(self, number: bytes, exc: BaseException) -> None:
         text = "".join(traceback.format_exception(exc))

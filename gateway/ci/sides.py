@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote, unquote
 
 from gateway.ci.exchange import Address, Sent, send
+from gateway.ci.outbound import settled
 from gateway.ci.rows import Reading, Window, written
 from gateway.ci.servers import RaisedReport, SideError, SideServer
 from gateway.compare.observation import Body, Effects
@@ -33,10 +34,14 @@ _PATH_SAFE = "/-._~!$&'()*+,;=:@"
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """Be what came of one request: the observation, and what escaped from the app, if anything did."""
+    """Be what came of one request: the observation, and what escaped from the app, if anything did.
+
+    ``unwatched`` are modules of the app whose calls to others are not seen; its calls are unknown then.
+    """
 
     observation: Observation
     raised: RaisedReport | None = None
+    unwatched: tuple[str, ...] = ()
 
 
 class Side(Protocol):
@@ -166,10 +171,11 @@ class OwnSide:
             raise SideError(
                 f"{backend} died while it answered {sent.method} {sent.target}{server.last_lines()}"
             )
-        rows = self._written(began)
-        if rows is not None:
-            observation = replace(observation, effects=Effects(rows=rows))
-        return Asked(observation, server.raised(number))
+        told = server.told(number)
+        effects = replace(told.effects or Effects(), rows=self._written(began))
+        if effects.outbound:
+            effects = replace(effects, outbound=settled(effects.outbound, _window(began)))
+        return Asked(replace(observation, effects=effects), told.raised, told.unwatched)
 
     def _written(self, began: datetime) -> tuple[RowWrite, ...] | None:
         if self._copy is None:
@@ -177,10 +183,7 @@ class OwnSide:
         if not self._copy.is_touched():
             return ()
         before, self._last = self._last, self._copy.read()
-        ended = datetime.now(UTC)
-        offset = ended.astimezone().utcoffset()
-        window = Window(began, ended) if offset is None else Window(began, ended, offset)
-        return written(before, self._last, window)
+        return written(before, self._last, _window(began))
 
     def late_rows(self) -> tuple[RowWrite, ...] | None:
         """Return rows written since the last answer, by threads or processes that outlived it."""
@@ -218,6 +221,12 @@ class OwnSide:
         self._servers[backend] = server
         server.wait_until_ready()
         return server
+
+
+def _window(began: datetime) -> Window:
+    ended = datetime.now(UTC)
+    offset = ended.astimezone().utcoffset()
+    return Window(began, ended) if offset is None else Window(began, ended, offset)
 
 
 def is_answered_by_new(route: Route) -> bool:

@@ -2,6 +2,11 @@
 
 Rows that were inserted under generated keys belong together when everything else about them is the same.
 Outbound calls are a multiset: making them at once instead of one after another is no difference.
+
+How many statements a request takes is the implementation's own affair, as long as it does not grow with the
+data. Two things are told: statements *sent again* (the same text with other values), where the candidate has
+at least :data:`AGAIN_MORE` more of them than control; else a number of statements that is more than twice
+control's and at least :data:`OTHERS_MORE` more. Fewer is never told.
 """
 
 from __future__ import annotations
@@ -23,6 +28,12 @@ SLOWER_FACTOR = 1.2
 """How much slower the candidate may be before it is told (advisory only)."""
 
 SLOWER_ROOM_S = 0.01
+AGAIN_MORE = 2
+"""How many more statements the candidate must send again: one more may be a user that is loaded twice."""
+
+OTHERS_MORE = 5
+"""How many more statements of different texts it must send: loading relations apart costs one for each."""
+
 LISTED_ROWS = 20
 PARTNERS = 200
 """Rows without a partner among which one is looked for; they come in the order of writing."""
@@ -67,9 +78,16 @@ def _last_place(traceback: str) -> str:
 
 def _queries(control: Effects, candidate: Effects) -> list[Found]:
     left, right = control.queries, candidate.queries
-    if left is None or right is None or right <= left:
+    if left is None or right is None:
         return []
-    return [Found(Kind.EFFECTS_QUERIES, "effects.queries", left, right)]
+    cause, detail = "", ""
+    if right.again >= left.again + AGAIN_MORE:
+        cause = "again"
+        place = f" ({right.place})" if right.place else ""
+        detail = f"{right.times} times{place}: {right.text}"
+    elif right.count <= 2 * left.count or right.count < left.count + OTHERS_MORE:
+        return []
+    return [Found(Kind.EFFECTS_QUERIES, "effects.queries", left.count, right.count, cause, detail)]
 
 
 def _rows(control: tuple[RowWrite, ...], candidate: tuple[RowWrite, ...]) -> list[Found]:
@@ -142,30 +160,45 @@ def _row_text(row: RowWrite) -> dict[str, object]:
     return dict((*row.key, *row.values))
 
 
+_Call = tuple[str, str, "str | None"]
+
+
 def _outbound(control: tuple[OutboundCall, ...], candidate: tuple[OutboundCall, ...]) -> list[Found]:
-    left = Counter((call.method, call.url, _body_key(call.body)) for call in control)
-    right = Counter((call.method, call.url, _body_key(call.body)) for call in candidate)
+    """Pair calls by method, URL and body, then those that differ in their body; count what is left over."""
+    left = Counter(map(_call_key, control))
+    right = Counter(map(_call_key, candidate))
     missing, added = list((left - right).elements()), list((right - left).elements())
     found: list[Found] = []
+    lone: list[_Call] = []
     for call in missing:
         other = next((each for each in added if each[:2] == call[:2]), None)
-        place = f"outbound:{call[0]} {call[1].partition('?')[0]}"
-        if other is not None:
-            added.remove(other)
-            found.append(Found(Kind.EFFECTS_OUTBOUND, place, call[2], other[2], "body"))
+        if other is None:
+            lone.append(call)
+            continue
+        added.remove(other)
+        if call[2] is not None and other[2] is not None:
+            found.append(Found(Kind.EFFECTS_OUTBOUND, _call_place(call), call[2], other[2], "body"))
+    totals = [Counter(call[:2] for call in side.elements()) for side in (left, right)]
+    for target in dict.fromkeys(call[:2] for call in (*lone, *added)):
+        times = totals[0][target], totals[1][target]
+        words = " ".join(target)
+        shown = [f"{words}, {count} times" if count > 1 else words if count else ABSENT for count in times]
+        if 0 not in times:
+            cause = "more" if times[1] > times[0] else "fewer"
         else:
-            found.append(Found(Kind.EFFECTS_OUTBOUND, place, f"{call[0]} {call[1]}", ABSENT, "missing"))
-    found.extend(
-        Found(
-            Kind.EFFECTS_OUTBOUND,
-            f"outbound:{method} {url.partition('?')[0]}",
-            ABSENT,
-            f"{method} {url}",
-            "added",
-        )
-        for method, url, _ in added
-    )
+            cause = "added" if times[1] else "missing"
+        detail = f"{times[1]} instead of {times[0]}"
+        place = _call_place(target)
+        found.append(Found(Kind.EFFECTS_OUTBOUND, place, shown[0], shown[1], cause, detail))
     return found[:LISTED_ROWS]
+
+
+def _call_key(call: OutboundCall) -> _Call:
+    return call.method, call.url, None if call.body is None else _body_key(call.body)
+
+
+def _call_place(call: _Call | tuple[str, str]) -> str:
+    return f"outbound:{call[0]} {call[1].partition('?')[0]}"
 
 
 def _body_key(body: bytes) -> str:

@@ -60,11 +60,27 @@ class RowWrite:
 
 @dataclass(frozen=True, slots=True)
 class OutboundCall:
-    """Be one call that a request made to somebody else."""
+    """Be one call that a request made to somebody else; ``body`` None: it could not be seen whole."""
 
     method: str
     url: str
-    body: bytes = b""
+    body: bytes | None = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Queries:
+    """Count the statements that a request sent to databases.
+
+    ``again`` of them had been sent before by the same request, values apart. ``text`` is the one that was
+    sent most often (``times``), with placeholders for its values, ``place`` the ``file:line`` that sent it;
+    all empty where none was sent twice.
+    """
+
+    count: int
+    again: int = 0
+    text: str = ""
+    times: int = 0
+    place: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +88,7 @@ class Effects:
     """Hold what a request did besides answering. None: not observed, which is no observation of nothing."""
 
     rows: tuple[RowWrite, ...] | None = None
-    queries: int | None = None
+    queries: Queries | None = None
     outbound: tuple[OutboundCall, ...] | None = None
 
 

@@ -231,7 +231,7 @@ class Redactor:
         )
 
     def _call(self, call: OutboundCall) -> OutboundCall:
-        return replace(call, url=self.url(call.url), body=self.data(call.body, ""))
+        return replace(call, url=self.url(call.url), body=call.body and self.data(call.body, ""))
 
     def _body(self, body: Body, headers: Headers) -> Body:
         data = body.captured

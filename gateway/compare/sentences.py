@@ -134,8 +134,26 @@ _BY_CAUSE: dict[tuple[Kind, str], str] = {
     (Kind.EFFECTS_ROWS, "missing"): "The answer may be the same, but a row is not written.",
     (Kind.EFFECTS_ROWS, "added"): "A row is written that control does not write.",
     (Kind.EFFECTS_ROWS, "column"): "The same row is written with another {detail}.",
-    (Kind.EFFECTS_OUTBOUND, "missing"): "A call to somebody else is not made any more.",
-    (Kind.EFFECTS_OUTBOUND, "added"): "A call to somebody else is made that control does not make.",
+    (Kind.EFFECTS_QUERIES, "again"): (
+        "One statement is sent again and again with other values, {detail} - it looks like a query for each "
+        "row (N+1): the answer takes longer with every row. Load the relation with the rows (selectinload, "
+        "joinedload), or ask for all at once (IN)."
+    ),
+    (Kind.EFFECTS_OUTBOUND, "missing"): (
+        "A call to somebody else is not made any more: what it does (a payment, a mail, a message) does not "
+        "happen. Make it, or await it where it is made."
+    ),
+    (Kind.EFFECTS_OUTBOUND, "added"): (
+        "A call to somebody else is made that control does not make: it does something there, and the answer "
+        "waits for it."
+    ),
+    (Kind.EFFECTS_OUTBOUND, "more"): (
+        "The call to somebody else is made more often ({detail}): what it does is done twice. Look for a "
+        "retry, a dependency that runs twice, or a call for each row."
+    ),
+    (Kind.EFFECTS_OUTBOUND, "fewer"): (
+        "The call to somebody else is made less often ({detail}): a part of what it does does not happen."
+    ),
     (Kind.EFFECTS_OUTBOUND, "body"): "The same call to somebody else carries another body.",
     (Kind.STATUS, "nan"): (
         "Flask writes NaN, which is no JSON; FastAPI raises on it: send null, or map it before returning."
@@ -267,8 +285,8 @@ _BY_KIND: dict[Kind, Callable[[Found, str], str]] = {
     Kind.EXCEPTION: _always("Another exception escaped."),
     Kind.EFFECTS_ROWS: _always("Other rows are written."),
     Kind.EFFECTS_QUERIES: _always(
-        "More statements are sent to the database: it looks like a query for each row (N+1); load "
-        "the relation eagerly."
+        "Many more statements are sent to the database for the same answer: it takes longer. Look for "
+        "relations that are loaded one by one."
     ),
     Kind.EFFECTS_OUTBOUND: _always("Other calls are made to somebody else."),
     Kind.LATENCY: _always(

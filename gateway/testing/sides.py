@@ -7,6 +7,7 @@ side gets a copy, which is brought back to its starting state before every test.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import shutil
@@ -20,8 +21,11 @@ from gateway.app import Gateway
 from gateway.backends.importing import import_app
 from gateway.backends.inspect import find_flask, inspect_legacy, inspect_new
 from gateway.ci.databases import SqliteCopy, open_original
+from gateway.ci.outbound import settled
 from gateway.ci.rows import Reading, Window, written
-from gateway.compare.observation import Effects
+from gateway.ci.watching import Watcher
+from gateway.ci.watching.followers import follow_tasks
+from gateway.ci.watching.tally import request, settle
 from gateway.compat import LEGACY_APP_KEY
 from gateway.errors import RequestRefused, TableError
 from gateway.loading import Apps, reload_migration
@@ -42,7 +46,7 @@ if TYPE_CHECKING:
     from gateway.backends.base import AsgiApp, Receive, Scope, Send
     from gateway.ci.databases import Copy, Original
     from gateway.ci.rows import Table
-    from gateway.compare.observation import Observation, RequestRecord
+    from gateway.compare.observation import Observation, RequestRecord, RowWrite
     from gateway.serving.generation import Way
     from gateway.table.route import Route, Snapshot
     from gateway.table.spec import BackendSpec, TableSpec
@@ -84,8 +88,12 @@ def opened(setup: Setup) -> Iterator[Sides]:
             }
             for side in SIDES
         }
+        watcher = Watcher()
+        watcher.install()
+        stack.callback(watcher.undo)
         gateway = _load(setup.config, environments)
         portal = stack.enter_context(start_blocking_portal(backend="asyncio", name="gateway-parity"))
+        portal.call(_follow_tasks)
         for side in SIDES:
             backend = gateway.legacy if side == "legacy" else gateway.new
             stack.callback(portal.call, backend.stop, STOP_GRACE_S)
@@ -93,9 +101,13 @@ def opened(setup: Setup) -> Iterator[Sides]:
                 portal.call(backend.start)
         for copy in databases.values():
             copy.keep()  # what an app does to its database while it starts belongs to the starting state
-        sides = Sides(gateway, portal, databases)
+        sides = Sides(gateway, portal, databases, watcher)
         sides.reset()
         yield sides
+
+
+async def _follow_tasks() -> None:
+    follow_tasks(asyncio.get_running_loop())
 
 
 @contextlib.contextmanager
@@ -167,8 +179,11 @@ def _legacy_inventory(spec: TableSpec, legacy: object | None, config: Path) -> L
 class Sides:
     """Ask either implementation; made by :func:`opened`."""
 
-    def __init__(self, gateway: Gateway, portal: BlockingPortal, databases: Mapping[Side, Copy]) -> None:
+    def __init__(
+        self, gateway: Gateway, portal: BlockingPortal, databases: Mapping[Side, Copy], watcher: Watcher
+    ) -> None:
         self._gateway = gateway
+        self._watcher = watcher
         self._portal = portal
         self._databases = databases
         self._readings: dict[Side, Reading] = {}
@@ -206,19 +221,22 @@ class Sides:
         """Return what one side does with a request; blocks, and raises nothing of the side's own."""
         began = datetime.now(UTC)
         observation = self._portal.call(self._ask, side, record)
-        return replace(observation, effects=self._effects(side, began))
-
-    def _effects(self, side: Side, began: datetime) -> Effects:
-        copy = self._databases.get(side)
-        if copy is None:
-            return Effects()
-        if not copy.is_touched():
-            return Effects(rows=())
-        before = self._readings[side]
-        after = self._readings[side] = copy.read()
         now = datetime.now().astimezone()
         window = Window(began, now.astimezone(UTC), now.utcoffset() or timedelta(0))
-        return Effects(rows=written(before, after, window))
+        effects = replace(observation.effects, rows=self._written(side, window))
+        if effects.outbound:
+            effects = replace(effects, outbound=settled(effects.outbound, window))
+        return replace(observation, effects=effects)
+
+    def _written(self, side: Side, window: Window) -> tuple[RowWrite, ...] | None:
+        copy = self._databases.get(side)
+        if copy is None:
+            return None
+        if not copy.is_touched():
+            return ()
+        before = self._readings[side]
+        after = self._readings[side] = copy.read()
+        return written(before, after, window)
 
     async def _ask(self, side: Side, record: RequestRecord) -> Observation:
         generation = self._gateway.front.generation
@@ -240,7 +258,14 @@ class Sides:
 
         with contextlib.suppress(RequestRefused):
             timeout_s = self._way(scope).deadlines.timeout_s
-        return await observe(answer, scope, record.body.captured, name=side, timeout_s=timeout_s)
+        with request() as tally:
+            observation = await observe(answer, scope, record.body.captured, name=side, timeout_s=timeout_s)
+        table = self.snapshot.spec
+        backend = table.legacy if side == "legacy" else table.new
+        if backend.kind not in ("wsgi", "asgi"):
+            return observation
+        await settle(tally)
+        return replace(observation, effects=self._watcher.effects(tally))
 
     def _way(self, scope: Scope) -> Way:
         return self._gateway.front.generation.way_of(scope["method"], scope["path"])

@@ -18,6 +18,7 @@ from gateway.compare import (
     Observation,
     OutboundCall,
     Outcome,
+    Queries,
     Raised,
     RowWrite,
     Terms,
@@ -44,6 +45,7 @@ NOT_FOUND_PAGE = "<!doctype html>\n<title>404 Not Found</title>\n<h1>Not Found</
 REDIRECT_PAGE = "<!doctype html>\n<title>Redirecting...</title>\n"
 ROW = RowWrite("users", "insert", (("id", 1),), (("name", "ann"), ("age", 30)))
 CALL = OutboundCall("POST", "http://pay/charges", b'{"amount": 5}')
+MAIL = OutboundCall("GET", "http://mail/x")
 
 
 def redirect(status: int, location: str = "/items/", body: str = "", media: str | None = None) -> Observation:
@@ -359,7 +361,34 @@ PLANTED = [
         Kind.EFFECTS_ROWS,
         "rows:users:insert.name",
     ),
-    Planted("queries", did(queries=2), did(queries=12), Kind.EFFECTS_QUERIES, "effects.queries"),
+    Planted(
+        "queries",
+        did(queries=Queries(2)),
+        did(queries=Queries(12)),
+        Kind.EFFECTS_QUERIES,
+        "effects.queries",
+    ),
+    Planted(
+        "n_plus_one",
+        did(queries=Queries(2)),
+        did(queries=Queries(4, again=2, text="SELECT a FROM b WHERE id = ?", times=3, place="views.py:7")),
+        Kind.EFFECTS_QUERIES,
+        "effects.queries",
+    ),
+    Planted(
+        "call_twice",
+        did(outbound=(CALL,)),
+        did(outbound=(CALL, CALL)),
+        Kind.EFFECTS_OUTBOUND,
+        "outbound:POST http://pay/charges",
+    ),
+    Planted(
+        "call_new",
+        did(outbound=(CALL,)),
+        did(outbound=(CALL, MAIL)),
+        Kind.EFFECTS_OUTBOUND,
+        "outbound:GET http://mail/x",
+    ),
     Planted(
         "call_gone",
         did(outbound=(CALL,)),
@@ -478,15 +507,23 @@ QUIET = [
         None,
     ),
     ("slower", replace(as_json({}), end_s=0.1), SLOW, None),
-    ("fewer_queries", did(queries=9), did(queries=2), None),
+    ("fewer_queries", did(queries=Queries(9)), did(queries=Queries(2)), None),
     (
         "calls_at_once",
-        did(outbound=(CALL, OutboundCall("GET", "http://mail/x"))),
-        did(outbound=(OutboundCall("GET", "http://mail/x"), replace(CALL, body=b'{"amount":5}'))),
+        did(outbound=(CALL, MAIL)),
+        did(outbound=(MAIL, replace(CALL, body=b'{"amount":5}'))),
         None,
     ),
+    ("call_body_unseen", did(outbound=(CALL,)), did(outbound=(replace(CALL, body=None),)), None),
+    (
+        "loaded_once_more",
+        did(queries=Queries(2)),
+        did(queries=Queries(3, again=1, text="SELECT a FROM users WHERE id = ?", times=2)),
+        None,
+    ),
+    ("relations_loaded_apart", did(queries=Queries(1)), did(queries=Queries(5)), None),
     ("generated_key", did(rows=(ROW,)), did(rows=(replace(ROW, key=(("id", 9),)),)), None),
-    ("effects_on_one_side", did(rows=(ROW,), queries=3), did(), None),
+    ("effects_on_one_side", did(rows=(ROW,), queries=Queries(3)), did(), None),
 ]
 
 

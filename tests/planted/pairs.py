@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from tests.planted.project import PARTNER
+
 Place = tuple[str, str]
 
 
@@ -87,6 +89,13 @@ def rows(name: str, legacy: str, new: str, place: str, **more: Any) -> Pair:
     return planted(name, legacy + end, new + end, "effects.rows", place, asks=POST, **more)
 
 
+def calls(name: str, legacy: str, new: str, path: str, **more: Any) -> Pair:
+    """Return a pair that answers the same and calls the partner otherwise."""
+    end, place = "\nreturn said()", f"outbound:POST {PARTNER}{path}"
+    return planted(name, legacy + end, new + end, "effects.outbound", place, asks=POST, **more)
+
+
+MAIL = 'tell("/mails", {"to": "ada"})'
 INSERT = 'write("INSERT INTO notes (text, priority) VALUES (?, ?)", "tea", 3)'
 PAGE = '"text/html; charset=utf-8"'
 STRICT: dict[str, Any] = {"is_strict": True}
@@ -555,8 +564,21 @@ EFFECT_PAIRS = (
         'return {"texts": [read("SELECT text FROM notes WHERE id = ?", each)[0][0] for each in found]}',
         "effects.queries",
         "effects.queries",
-        missed="`gateway compare` observes the rows that a request writes and does not count its statements",
     ),
+    planted(
+        "many_statements",
+        'return jsonify(n=read("SELECT count(*) FROM notes")[0][0])',
+        'for column in ("id", "text", "priority", "id, text", "text, id", "id, priority", "priority, id"):\n'
+        '    read(f"SELECT {column} FROM notes")\n'
+        'return {"n": read("SELECT count(*) FROM notes")[0][0]}',
+        "effects.queries",
+        "effects.queries",
+    ),
+    calls("call_lost", MAIL, "pass", "/mails"),
+    calls("call_added", "pass", MAIL, "/mails"),
+    calls("call_doubled", MAIL, f"{MAIL}\n{MAIL}", "/mails"),
+    calls("call_changed", MAIL, MAIL.replace("ada", "eve"), "/mails"),
+    calls("call_not_awaited", MAIL, 'atell("/mails", {"to": "ada"}).close()', "/mails"),
 )
 
 STATE_PAIRS = (
@@ -735,6 +757,41 @@ QUIET = (
         "quiet_password",
         'write("INSERT INTO log (text) VALUES (?)", hashed("pw"))\nreturn said()',
         'write("INSERT INTO log (text) VALUES (?)", hashed("pw"))\nreturn said()',
+        asks=POST,
+    ),
+    Pair(
+        "quiet_one_statement_more",
+        'return jsonify(n=read("SELECT count(*) FROM notes")[0][0])',
+        'read("SELECT count(*) FROM notes")\nreturn {"n": read("SELECT count(*) FROM notes")[0][0]}',
+        waived=("trailing_newline",),
+    ),
+    Pair(
+        "quiet_relations_apart",
+        'return jsonify(n=read("SELECT n.id, l.id FROM notes n LEFT JOIN log l ON l.id = n.id")[0][0])',
+        'read("SELECT id FROM log WHERE id IN (?, ?)", 1, 2)\n'
+        'return {"n": read("SELECT id FROM notes")[0][0]}',
+        waived=("trailing_newline",),
+    ),
+    Pair(
+        "quiet_calls_at_once",
+        'tell("/mails", {"to": "ada", "at": now()})\ntell("/events", {"b": 1, "a": "é"})\nreturn said()',
+        "async def both():\n"
+        '    mail = {"to": "ada", "at": now()}\n'
+        '    await asyncio.gather(atell("/events", {"a": "é", "b": 1}), atell("/mails", mail))\n'
+        "asyncio.run(both())\nreturn said()",
+        asks=POST,
+    ),
+    Pair(
+        "quiet_call_in_background",
+        f"{MAIL}\nreturn said()",
+        'tasks.add_task(atell, "/mails", {"to": "ada"})\nreturn said()',
+        asks=POST,
+        parameters="tasks: BackgroundTasks",
+    ),
+    Pair(
+        "quiet_call_in_thread",
+        f"threading.Thread(target=lambda: {MAIL}).start()\nreturn said()",
+        f"{MAIL}\nreturn said()",
         asks=POST,
     ),
     Pair(

@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+import http.server
 import json
 import os
 import sqlite3
 import subprocess
 import sys
 import textwrap
-from contextlib import closing
+import threading
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tests.projects import gateway, make_project
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from tests.planted.pairs import Pair
 
+PARTNER = "http://partner"
+
 COMMON = """\
 import gzip
+import json
 import os
 import sqlite3
+import threading
+import urllib.request
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -50,6 +57,13 @@ def in_days(days, seconds=0):
 
 def now():
     return datetime.now(UTC).isoformat()
+
+
+def tell(path, body):
+    headers = {"Content-Type": "application/json"}
+    call = urllib.request.Request(os.environ["PARTNER_URL"] + path, json.dumps(body).encode(), headers)
+    with urllib.request.urlopen(call) as answer:
+        answer.read()
 
 
 def hashed(password):
@@ -87,9 +101,11 @@ def said():
 """
 
 NEW = """
+import asyncio
 from typing import Annotated
 
-from fastapi import Depends, FastAPI, HTTPException, Request, Response
+import httpx
+from fastapi import BackgroundTasks, Depends, FastAPI, HTTPException, Request, Response
 from fastapi.responses import (
     HTMLResponse,
     JSONResponse,
@@ -127,6 +143,11 @@ def baked(*cookies):
     for name, value, *more in cookies:
         answer.set_cookie(name, value, **{"samesite": None, **(more[0] if more else {})})
     return answer
+
+
+async def atell(path, body):
+    async with httpx.AsyncClient(base_url=os.environ["PARTNER_URL"]) as client:
+        await client.post(path, json=body)
 
 
 async def sent(pieces):
@@ -227,6 +248,29 @@ def row_key(pair: Pair) -> str:
     return f"{pair.method} /p/{pair.name}" + ("/{item}" if pair.has_item else "")
 
 
+@contextmanager
+def partner() -> Iterator[str]:
+    """Serve somebody else, whom the apps call; yield the base URL, which reports call :data:`PARTNER`."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Partner) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+class _Partner(http.server.BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
+        """Keep quiet."""
+
+
 def run_compare(folder: Path, pairs: Iterable[Pair]) -> Outcome:
     """Write the pairs down as a migration in ``folder`` and compare its two sides as a user does."""
     pairs = tuple(pairs)
@@ -241,11 +285,13 @@ def run_compare(folder: Path, pairs: Iterable[Pair]) -> Outcome:
         "--report",
         "json=report.json",
     )
-    done = gateway("compare", *arguments, folder=folder, environ=environ)
+    with partner() as url:
+        done = gateway("compare", *arguments, folder=folder, environ=environ | {"PARTNER_URL": url})
     words = done.stdout + done.stderr
     report = folder / "report.json"
     assert report.exists(), words
-    return Outcome(done.returncode, words, json.loads(report.read_text(encoding="utf-8")))
+    text = report.read_text(encoding="utf-8").replace(url, PARTNER)
+    return Outcome(done.returncode, words, json.loads(text))
 
 
 def run_parity(folder: Path, pairs: Iterable[Pair]) -> dict[str, list[tuple[str, str]]]:
@@ -257,17 +303,18 @@ def run_parity(folder: Path, pairs: Iterable[Pair]) -> dict[str, list[tuple[str,
     (folder / "test_parity.py").write_text(PARITY, encoding="utf-8")
     (folder / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
     arguments = ("-q", "-p", "no:cacheprovider", "--gateway-database-env", "DATABASE_URL", "test_parity.py")
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", *arguments],
-        cwd=folder,
-        env={**os.environ, **environ},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    with partner() as url:
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", *arguments],
+            cwd=folder,
+            env={**os.environ, **environ, "PARTNER_URL": url},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
     assert done.returncode == 0, done.stdout + done.stderr
-    found = json.loads((folder / "found.json").read_text(encoding="utf-8"))
+    found = json.loads((folder / "found.json").read_text(encoding="utf-8").replace(url, PARTNER))
     return {name: [(kind, place) for kind, place in places] for name, places in found.items()}
 
 
