@@ -122,7 +122,7 @@ def compare_corpus(
                 _generate(make_pair, gathered, options, description or {})
         except KeyboardInterrupt:
             is_interrupted = True
-    notes = [*corpus.notes, *gathered.notes, *(_skipped_tables(gathered))]
+    notes = [*corpus.notes, *gathered.notes, *_unseen(gathered)]
     return Run(
         selection=selection,
         rows=tuple(row for row in gathered.rows.values() if row.is_selected or row.requests),
@@ -225,9 +225,12 @@ def _own_sides(
     return make, lambda number: side("again", "legacy", number)
 
 
-def _skipped_tables(gathered: Gathered) -> Iterator[str]:
+def _unseen(gathered: Gathered) -> Iterator[str]:
     for name in sorted(gathered.skipped_tables):
         yield f"table {name} has too many rows to be compared"
+    if gathered.unwatched:
+        names = ", ".join(sorted(gathered.unwatched))
+        yield f"outbound calls are not compared: those made by {names} cannot be seen"
 
 
 def _rule_reports(gathered: Gathered) -> Iterator[RuleReport]:

@@ -86,6 +86,7 @@ class Gathered:
             route.key: RowTally(route, settings.selection.has(route)) for route in settings.snapshot.routes
         }
         self.skipped_tables: set[str] = set()
+        self.unwatched: set[str] = set()
         self.failures: list[str] = []
         self.notes: list[str] = []
         self.repeated: dict[str, list[Repeated]] = {}
@@ -118,6 +119,7 @@ class Gathered:
             self.correlations.extend(other.correlations)
             self.failures.extend(other.failures)
             self.skipped_tables |= other.skipped_tables
+            self.unwatched |= other.unwatched
             for key, row in other.rows.items():
                 self.rows[key].absorb(row)
 
@@ -147,6 +149,7 @@ class Judge:
                 if not self.settings.is_remote and not is_answered_by_new(route):
                     self._skip(number, one, other, "only legacy has it")
                     continue
+                self.gathered.unwatched.update(one.asked.unwatched, other.asked.unwatched)
                 left, right = one.asked.observation, other.asked.observation
                 if left.effects.rows is not None and right.effects.rows is not None:
                     aligned = keys.align(left.effects.rows, right.effects.rows, tables)
