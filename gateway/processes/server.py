@@ -170,17 +170,21 @@ class WorkerServer(uvicorn.Server):
         return protocol
 
     async def _stop_accepting(self) -> None:
-        """Stop accepting; a worker without a successor first takes what waits in the kernel's queue."""
-        indexes = set(self._accepting)
-        if self._is_last:
-            loop = asyncio.get_running_loop()
-            for index in indexes:
-                for connection in _waiting_connections(self._listeners[index]):
-                    with contextlib.suppress(OSError):
-                        await loop.connect_accepted_socket(self._new_protocol, connection)
+        """Stop accepting; a worker without a successor first takes what waits in the kernel's queues.
+
+        In all of them: a socket that another worker has left is open, and gets connections, for as long as
+        anybody holds it. Nothing is awaited between the last look and the close.
+        """
         await self._accept_on(set())
+        waiting: list[socket.socket] = []
         for listener in self._listeners:
+            if self._is_last:
+                waiting.extend(_waiting_connections(listener))
             listener.close()
+        loop = asyncio.get_running_loop()
+        for connection in waiting:
+            with contextlib.suppress(OSError):
+                await loop.connect_accepted_socket(self._new_protocol, connection)
 
     async def _announce_close(self) -> None:
         await self.on_tick(0)  # a fresh Date
