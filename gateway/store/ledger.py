@@ -21,6 +21,7 @@ from gateway.store.errors import StoreUnavailable, describe
 from gateway.store.folder import prepare_folder
 from gateway.store.location import file_of, identity, open_engine
 from gateway.store.migration import migrate
+from gateway.store.patience import Patience
 from gateway.store.records import (
     ERROR_CALLERS_KEPT,
     EventRecord,
@@ -74,10 +75,12 @@ class Ledger:
             if self.path is not None:
                 prepare_folder(self.path)
             self._engine = open_engine(url)
+            self._patience = Patience(self._engine) if self._engine.dialect.name == "postgresql" else None
             try:
-                self.is_new = migrate(self._engine)
+                with self._limited():
+                    self.is_new = migrate(self._engine)
             except BaseException:
-                self._engine.dispose()
+                self.close()
                 raise
             self._identity = identity(self.path)
 
@@ -91,6 +94,8 @@ class Ledger:
         """Close the connection; trouble in doing so is nobody's."""
         with contextlib.suppress(Exception):
             self._engine.dispose()
+        if self._patience is not None:
+            self._patience.close()
 
     @property
     def is_gone(self) -> bool:
@@ -295,17 +300,22 @@ class Ledger:
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[Connection]:
-        with _door(), self._engine.connect() as connection:
+        with _door(), self._limited(), self._engine.connect() as connection:
             yield connection
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[Connection]:
         with (
             _door(),
+            self._limited(),
             self._engine.connect().execution_options(is_writing=True) as connection,
             connection.begin(),
         ):
             yield connection
+
+    def _limited(self) -> contextlib.AbstractContextManager[None]:
+        """Limit the waiting for a server that is silent; SQLite's only wait, for a lock, has its limit."""
+        return self._patience.limited() if self._patience is not None else contextlib.nullcontext()
 
 
 @contextlib.contextmanager

@@ -209,7 +209,7 @@ class Store:
             log.exception("the store failed in a way that it does not know")
             self._back_off(f"{type(exc).__name__}: {exc}")
             return None
-        if self._reason and self._was_open and self._failures:
+        if self._failures:
             log.info("the state can be written again")
         self._reason, self._failures, self._was_open = "", 0, True
         return result

@@ -18,11 +18,21 @@ import psycopg
 import pytest
 from sqlalchemy import event, make_url
 
-from gateway.store import EventRecord, Ledger, PositionRecord, Scope, Store, StoreUnavailable, locate
+from gateway.store import (
+    EventRecord,
+    Ledger,
+    PositionRecord,
+    Scope,
+    Store,
+    StoreUnavailable,
+    locate,
+    patience,
+)
 from gateway.store import ledger as ledger_module
 from gateway.store import writer as writer_module
 from gateway.store.buffer import Batch, Limits
 from gateway.store.location import open_engine
+from tests.proxy import Proxy
 from tests.running import wait_until
 
 if TYPE_CHECKING:
@@ -297,6 +307,28 @@ def test_a_worker_throws_away_what_is_too_old_by_itself(
         ledger.write(old, worker="before", sequence=1, now=5.0)
         make_store(sqlite_url)
         wait_until(lambda: [event.at for event in ledger.events()] == [6.0])
+
+
+def test_a_server_that_falls_silent_is_told_and_not_waited_for_for_ever(
+    postgres_url: str, make_store: Callable[[str], Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patience, "LIMIT_S", 1.0)
+    monkeypatch.setattr(patience, "PERIOD_S", 0.05)
+    address = make_url(postgres_url)
+    with Proxy((address.host or "", address.port or 5432)).serving() as proxy:
+        through = address.set(host="127.0.0.1", port=proxy.port).render_as_string(hide_password=False)
+        url = locate(through, Path())
+        store = make_store(url)
+        answer(store, Ledger.positions)
+        with proxy.silent():
+            store.record(SCOPE, {"comparisons": 7})
+            waiting = store.ask(Ledger.positions)
+            wait_until(lambda: "has not answered for 1 s" in store.health().reason, timeout_s=5)
+            with pytest.raises(StoreUnavailable):
+                waiting.result(5)
+        wait_until(lambda: is_written(store), timeout_s=10)
+        assert total(url) == 7
+        store.stop()
 
 
 def test_too_many_questions_fail_at_once(
