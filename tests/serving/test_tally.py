@@ -2,16 +2,42 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import sys
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.app import create_app
 from gateway.rollout.latency import BIN_EDGES_S, bin_of
 from gateway.serving.tally import MEASURED_EVERY_S, OTHER_METHOD, Overhead, Tally
+from gateway.web.metrics import render_metrics
+from gateway.web.report_changes import ReportReceiver, ReportSender
+from gateway.web.reports import Overview
+from gateway.web.totals import Totals
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
+
+    import pytest
+
+ECHO = """
+async def app(scope, receive, send):
+    if scope["type"] == "http":
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+"""
+TABLE = """
+version: 1
+backends:
+  legacy: {{ asgi: "{echo}:app" }}
+  new: {{ asgi: "{echo}:app" }}
+routes:
+  "GET /items/{{item_id:int}}": new
+  ANY /anything: new
+"""
 
 
 def methods_of(tally: Tally) -> set[str]:
@@ -64,3 +90,46 @@ def test_overhead_is_asked_of_one_request_in_a_while() -> None:
     overhead.measure(before_s=0.001, came_s=5.0, now_s=5.002)
     assert overhead.bins == {bin_of(0.003): 1}
     assert overhead.due_s == 5.002 + MEASURED_EVERY_S
+
+
+async def test_a_hundred_thousand_random_paths_and_methods_make_no_new_series(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    echo = f"echo_{uuid4().hex}"
+    (tmp_path / f"{echo}.py").write_text(ECHO)
+    (tmp_path / "routing.yaml").write_text(TABLE.format(echo=echo))
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    gateway = create_app(tmp_path / "routing.yaml")
+    sender, totals = ReportSender(), Totals()
+    receiver = ReportReceiver(totals)
+
+    def series() -> set[str]:
+        receiver.apply(sender.changes(gateway.report()))
+        text = render_metrics(Overview(receiver.report), totals.snapshot(), "")[0].decode()
+        return {line.rpartition(" ")[0] for line in text.splitlines()}
+
+    async def call(method: str, path: str) -> None:
+        scope: dict[str, Any] = {"type": "http", "http_version": "1.1", "method": method, "path": path}
+        scope |= {"headers": [(b"host", b"shop.example")], "query_string": b"", "raw_path": path.encode()}
+        scope |= {"scheme": "http", "client": ("127.0.0.1", 1), "root_path": "", "state": {}}
+        await gateway(scope, receive, send)
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(_message: Any) -> None:
+        pass
+
+    await gateway.start()
+    try:
+        for method, path in (("GET", "/no"), ("X", "/no"), ("GET", "/anything"), ("X", "/anything")):
+            await call(method, path)
+        before = series()
+        for number in range(33_334):
+            await call("GET", f"/{number:x}/{number * 7919:x}")
+            await call(f"M{number}", "/anything")
+            await call(f"M{number}", f"/{number}")
+        assert series() == before
+        assert sum(gateway.report()["unmatched"].values()) == 2 + 66_668
+    finally:
+        await gateway.stop()
