@@ -28,7 +28,7 @@ saves its memory. What other parts rely on:
 **The same, synchronous**: for a command, or inside ``ask``. Each call is one transaction; each may raise
 :class:`StoreUnavailable` ::
 
-    with Ledger(url) as ledger:
+    with Ledger(url) as ledger:                                     # may_create=False: only look
         ledger.evidence(scopes) -> {Scope: StoredEvidence}          # every step of these runs; none: absent
         ledger.positions() -> (PositionRecord, ...)
         ledger.save_position(record, event=None, lease=None) -> PositionRecord | None    # None: lost a race
@@ -37,7 +37,8 @@ saves its memory. What other parts rely on:
         ledger.next_event(after_id) -> EventRecord | None           # ids appear in order
         ledger.receivers(); ledger.add_receiver(name, since); ledger.forget_receiver(name)
         ledger.save_receiver(record, lease=lease) -> bool
-        ledger.findings(route_id=None, limit=100) -> (FindingRecord, ...)
+        ledger.last_events() -> {route_id: EventRecord}             # each route's newest, without its numbers
+        ledger.findings(route_id=None, signature=None, limit=100) -> (FindingRecord, ...)
         ledger.examples(route_id, signature) -> (ExampleRecord, ...)
         ledger.take_lease(name, holder, ttl_s) -> Lease | None      # takes or renews
         ledger.release_lease(lease); ledger.lease(name) -> Lease | None

@@ -20,7 +20,7 @@ from gateway.store import receivers, statements
 from gateway.store.errors import StoreUnavailable, describe
 from gateway.store.folder import prepare_folder
 from gateway.store.location import file_of, identity, open_engine
-from gateway.store.migration import migrate
+from gateway.store.migration import migrate, require_newest
 from gateway.store.patience import Patience
 from gateway.store.records import (
     ERROR_CALLERS_KEPT,
@@ -65,20 +65,25 @@ _BROKEN_FILE = ("disk image is malformed", "not a database")
 class Ledger:
     """Be the state behind ``url`` (as :func:`~gateway.store.location.locate` returns it), migrated.
 
-    Every method raises :class:`StoreUnavailable` when the database cannot be used now.
+    Every method raises :class:`StoreUnavailable` when the database cannot be used now. With ``may_create``
+    false, a state that is not there yet, or of another version, is left as it is, and is unavailable.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, may_create: bool = True) -> None:
         self.url = url
         self.path = file_of(url)
         with _door():
-            if self.path is not None:
+            if self.path is not None and not may_create and not self.path.exists():
+                raise StoreUnavailable(f"there is no state at {self.path} yet")
+            if self.path is not None and may_create:
                 prepare_folder(self.path)
             self._engine = open_engine(url)
             self._patience = Patience(self._engine) if self._engine.dialect.name == "postgresql" else None
             try:
                 with self._limited():
-                    self.is_new = migrate(self._engine)
+                    if not may_create:
+                        require_newest(self._engine)
+                    self.is_new = may_create and migrate(self._engine)
             except BaseException:
                 self.close()
                 raise
@@ -253,11 +258,23 @@ class Ledger:
         with self._writing() as connection:
             receivers.forget(connection, receiver)
 
-    def findings(self, *, route_id: str | None = None, limit: int = 100) -> tuple[FindingRecord, ...]:
+    def last_events(self) -> dict[str, EventRecord]:
+        """Return the newest event of each route, by route id."""
+        newest = select(func.max(events.c.id)).group_by(events.c.route_id)
+        query = select(events).where(events.c.id.in_(newest))
+        with self._reading() as connection:
+            rows = connection.execute(query).mappings()
+            return {row["route_id"]: EventRecord(**{**row, "numbers": {}}) for row in rows}
+
+    def findings(
+        self, *, route_id: str | None = None, signature: str | None = None, limit: int = 100
+    ) -> tuple[FindingRecord, ...]:
         """Return the signatures that were seen last, newest first."""
         query = select(findings).order_by(findings.c.last_seen.desc(), findings.c.signature).limit(limit)
         if route_id is not None:
             query = query.where(findings.c.route_id == route_id)
+        if signature is not None:
+            query = query.where(findings.c.signature == signature)
         with self._reading() as connection:
             return tuple(FindingRecord(**row) for row in connection.execute(query).mappings())
 

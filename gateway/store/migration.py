@@ -41,6 +41,16 @@ def migrate(engine: Engine) -> bool:
         return True
 
 
+def require_newest(engine: Engine) -> None:
+    """Raise :class:`StoreUnavailable` for a database at any other version than HEAD; change nothing."""
+    with engine.connect() as connection:
+        found = version(connection)
+    if found is None:
+        raise StoreUnavailable("there is no state in this database yet")
+    if found != HEAD:
+        raise StoreUnavailable(f"the state's schema is at version {found}, and this gateway's is {HEAD}")
+
+
 def version(connection: Connection) -> str | None:
     """Return the schema's version; None for a database without it."""
     if not inspect(connection).has_table(VERSION_TABLE):

@@ -339,3 +339,34 @@ def test_a_batch_that_is_cut_into_pieces_is_the_same_in_all(entries: int) -> Non
         del events[: len(piece.events)]
     assert (counters, events, examples) == ({}, [], {})
     assert (pieces == 1) == (entries == 1000)
+
+
+def test_who_only_looks_makes_no_state(url: str, tmp_path: Path) -> None:
+    with pytest.raises(StoreUnavailable, match="there is no state"):
+        Ledger(url, may_create=False)
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(StoreUnavailable, match="there is no state"):
+        Ledger(url, may_create=False)
+    with Ledger(url) as ledger:
+        ledger.save_position(POSITION)
+    with Ledger(url, may_create=False) as ledger:
+        assert [each.route_id for each in ledger.positions()] == [POSITION.route_id]
+
+
+def test_who_only_looks_leaves_a_state_of_another_version_as_it_is(ledger: Ledger, url: str) -> None:
+    engine = open_engine(url)
+    with engine.begin() as connection:
+        connection.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = '0000'"))
+    engine.dispose()
+    with pytest.raises(StoreUnavailable, match="at version 0000"):
+        Ledger(url, may_create=False)
+
+
+def test_the_last_event_of_each_route_is_found_however_old(ledger: Ledger) -> None:
+    for name in ("one", "two"):
+        placed = dataclasses.replace(POSITION, route_id=name)
+        ledger.save_position(placed, dataclasses.replace(EVENT, route_id=name, kind="placed"))
+    held = dataclasses.replace(POSITION, route_id="one", version=1)
+    ledger.save_position(held, dataclasses.replace(EVENT, route_id="one", kind="held"))
+    kinds = {route: each.kind for route, each in ledger.last_events().items()}
+    assert kinds == {"one": "held", "two": "placed"}
