@@ -139,6 +139,13 @@ def evidence_scope(row: RouteSpec, position: Position | None) -> tuple[int, str]
     return position.run, step_name(position.step)
 
 
+def place(row: RouteSpec, *, route_id: str, now: float) -> Move:
+    """Give a row without a position one, where the file puts it."""
+    own = own_step(row)
+    placed = Position(route_id, row.key, fingerprint(row), own, own, now, by="file")
+    return Move(MoveKind.PLACED, None, own, placed)
+
+
 def settle(row: RouteSpec, position: Position | None, *, route_id: str, now: float) -> Move | None:
     """Hold a position against the file; None where nothing changes (or nothing needs one).
 
@@ -146,12 +153,9 @@ def settle(row: RouteSpec, position: Position | None, *, route_id: str, now: flo
     still puts it on the same origin and the ladder still reaches that far, and starts from its origin
     otherwise; either way a rollback is lifted and the evidence begins anew.
     """
-    own, mark = own_step(row), fingerprint(row)
     if position is None:
-        if row.rollout is None:
-            return None
-        placed = Position(route_id, row.key, mark, own, own, now, by="file")
-        return Move(MoveKind.PLACED, None, own, placed)
+        return None if row.rollout is None else place(row, route_id=route_id, now=now)
+    own, mark = own_step(row), fingerprint(row)
     if position.fingerprint == mark:
         return None
     step = own
@@ -203,7 +207,8 @@ def move_to(
 ) -> Move | None:
     """Put the row on ``step``, as a person asked; None where the file does not allow it, or it is there.
 
-    A step of the ladder is a move along it; any other below the file's own holds the row back.
+    A step of the ladder is a move along it; any other below the file's own holds the row back, also where
+    that is further up than where it is held back now.
     """
     if position.fingerprint != fingerprint(row) or step == position.step:
         return None
@@ -215,9 +220,10 @@ def move_to(
             position, step=step, since=now, run=run, is_rolled_back=not is_up, by=by, reason=reason
         )
         return Move(kind, position.step, step, moved)
-    if rank(step) < rank(own_step(row)) and rank(step) < rank(position.step):
-        return _back(position, step, now=now, by=by, reason=reason)
-    return None
+    if rank(step) > rank(own_step(row)):
+        return None
+    back = _back(position, step, now=now, by=by, reason=reason)
+    return replace(back, kind=MoveKind.ADVANCED) if rank(step) > rank(position.step) else back
 
 
 def hold(position: Position, *, by: str, reason: str) -> Move | None:

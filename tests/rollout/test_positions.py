@@ -25,6 +25,7 @@ from gateway.rollout.positions import (
     move_to,
     next_step,
     own_step,
+    place,
     rank,
     resume,
     roll_back,
@@ -198,6 +199,17 @@ def test_a_person_may_move_along_the_ladder_or_hold_the_row_back_and_nothing_els
         assert move_to(row, position, beyond, now=1.0, **WHO) is None
 
 
+def test_a_row_that_is_held_back_may_be_held_back_less() -> None:
+    row = make_row(canary(50), None)
+    position = after(place(row, route_id=ROUTE_ID, now=0.0))
+    position = after(move_to(row, position, LEGACY, now=1.0, **WHO))
+    up = move_to(row, position, SHADOW, now=2.0, **WHO)
+    assert up is not None
+    assert up.kind is MoveKind.ADVANCED
+    assert (after(up).step, after(up).is_rolled_back, after(up).run) == (SHADOW, True, position.run + 1)
+    assert after(move_to(row, after(up), canary(50), now=3.0, **WHO)).is_moving
+
+
 def test_a_manual_row_can_be_held_back_by_a_person() -> None:
     row = make_row(canary(5), None)
     position = Position(ROUTE_ID, row.key, fingerprint(row), own_step(row), own_step(row), 0.0)
@@ -334,7 +346,7 @@ class Placing(RuleBasedStateMachine):
         assert self.position is not None
         move = move_to(self.row, self.position, step, now=self.now, **WHO)
         if move is not None:
-            self.is_back = move.kind is MoveKind.ROLLED_BACK
+            self.is_back = move.kind is MoveKind.ROLLED_BACK or rank(step) < rank(own_step(self.row))
         self.take(move)
 
     @invariant()
