@@ -5,6 +5,7 @@
     ├── TableError               routing.yaml is refused; carries every problem found
     ├── EditError                a machine edit of routing.yaml that cannot be made
     ├── RequestRefused           the request itself is malformed or over a limit (4xx)
+    ├── OrderRefused             what a person asked of the running gateway cannot be done (4xx, 503)
     └── BackendError             a backend could not do its part
         ├── BackendImportError   its import string leads nowhere, or importing it failed
         ├── BackendUnavailable   nothing answered at its address (502)
@@ -101,6 +102,19 @@ class RequestRefused(GatewayError):
         self.detail = detail
         self.headers = tuple(headers)
         self.is_closing = is_closing
+
+
+class OrderRefused(GatewayError):
+    """Refuse what a person asked of the running gateway, and say what to do instead.
+
+    ``status`` is 400 (it makes no sense), 404 (there is no such route), 409 (it is not allowed) or 503
+    (it cannot be done now).
+    """
+
+    def __init__(self, status: int, detail: str) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
 
 
 class BackendError(GatewayError):

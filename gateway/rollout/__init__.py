@@ -22,6 +22,7 @@ draws lots or touches a store. What shadowing, serving and the controller rely o
     effective_step(row, position | None) -> RolloutStep            # what a worker serves
     evidence_scope(row, position | None) -> (run, step)
     settle(row, position | None, route_id=, now=)                  # hold it against the file, at every load
+    place(row, route_id=, now=)                                    # also where settle gives none a position
     advance(row, position, now=, by=, reason=)    roll_back(...)    resume(...)    move_to(..., step, ...)
     hold(position, by=, reason=)                  forget(position)
     ladder(row), next_step(row, position), step_name(step), fingerprint(row), rank(step)
