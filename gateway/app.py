@@ -29,6 +29,8 @@ from gateway.compat import SessionReader
 from gateway.errors import TableError
 from gateway.loading import RESTART_NEEDED, Migration, load_migration, reload_migration
 from gateway.recording.recorder import recorder_from_environ
+from gateway.rollout.clerk import Clerk
+from gateway.rollout.standing import Row
 from gateway.rollout.state import State
 from gateway.serving.answers import Answers
 from gateway.serving.deadlines import Deadlines
@@ -95,6 +97,7 @@ class Gateway(FastAPI):
             is_wanted=self._has_anything_to_keep,
             on_change=self._stand_anew,
         )
+        self._clerk = Clerk(self.rollout, self._standing_rows)
         self.ledger = Ledger(Redactor(os.urandom(32), compare.redact), lambda: self.rollout.store)
         self.shadows = Shadows(self.ledger, limit_bytes=compare.memory_cap_bytes)
         self._reporter = Reporter(self._tallies, self.ledger)
@@ -228,6 +231,29 @@ class Gateway(FastAPI):
         if moved is not None:
             self.front.swap(moved)
 
+    async def carry_out(self, order: dict[str, Any]) -> dict[str, Any]:
+        """Return the answer to what a person asks (:mod:`gateway.rollout.order`).
+
+        Raises :class:`~gateway.errors.OrderRefused`.
+        """
+        return await self._clerk.carry_out(order)
+
+    def refresh(self) -> None:
+        """Read where the routes stand now: a person has moved one."""
+        self.rollout.refresh()
+
+    def _standing_rows(self) -> tuple[Row, ...]:
+        is_known = self._apps.legacy_inventory.is_known
+        return tuple(
+            Row(
+                route.id,
+                route.spec,
+                has_legacy=bool(route.legacy_rules) or not is_known,
+                is_listed=route.is_listed,
+            )
+            for route in self.snapshot.routes
+        )
+
     def standing(self) -> dict[str, Any]:
         """Return which table is in force and whether requests can be served, as JSON-able values."""
         refused = self.refused
@@ -258,6 +284,7 @@ class Gateway(FastAPI):
             "shadow_dropped": self.ledger.dropped(),
             "shadow_stopped": self.ledger.stopped(),
             "differences": self._reporter.differences(),
+            "breakers": self._maker.breaker_report(),
             "backends": {"legacy": _describe(self._spec.legacy), "new": _describe(self._spec.new)},
         }
 

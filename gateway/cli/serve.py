@@ -17,6 +17,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from gateway.processes.admin_file import AdminNote, note_path, remove_note, url_of, write_note
 from gateway.processes.admin_listener import AdminListener
 from gateway.processes.child import ServeOptions
 from gateway.processes.control import DEFAULT_APP, START_FAILED
@@ -82,9 +83,12 @@ async def _supervise(
     token: str,
     alongside: Alongside | None,
 ) -> int:
+    note = note_path(options.config)
+
     async def announce(supervisor: Supervisor) -> None:
         if admin is not None:
-            admin.start(supervisor.overview)
+            admin.start(supervisor.overview, supervisor.ask)
+            write_note(note, AdminNote(url_of(address_of(admin.socket)), token, os.getpid()))
         where = f"http://{address_of(admin.socket)}/" if admin else ""
         secret = "" if options.admin_token else f"?token={token}"
         print(banner(supervisor.overview(), options, where and where + secret), flush=True)
@@ -95,6 +99,7 @@ async def _supervise(
         return await Supervisor(options, listeners, on_ready=announce).run()
     finally:
         if admin is not None:
+            remove_note(note, pid=os.getpid())
             await admin.stop()
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     import uvicorn
 
+    from gateway.web.inquiry import Ask
     from gateway.web.reports import Overview
 
 logger = logging.getLogger("gateway.admin")
@@ -32,21 +33,23 @@ class AdminListener:
         self.socket.setblocking(False)
         self._host = host
         self._token = token
+        self._stopping = asyncio.Event()
         self._serving: asyncio.Task[None] | None = None
         self._server: uvicorn.Server | None = None
 
-    def start(self, provider: Callable[[], Overview]) -> None:
-        """Answer with what ``provider`` returns; call it in the running event loop."""
+    def start(self, provider: Callable[[], Overview], ask: Ask) -> None:
+        """Answer with what ``provider`` returns, and put orders to ``ask``; call it in the event loop."""
         loop = asyncio.get_running_loop()
 
         def wake() -> None:
             loop.remove_reader(self.socket)
-            self._serving = loop.create_task(self._serve(provider))
+            self._serving = loop.create_task(self._serve(provider, ask))
 
         loop.add_reader(self.socket, wake)
 
     async def stop(self) -> None:
-        """Stop listening; an answer under way is cut."""
+        """Stop listening; an answer under way, such as a stream of events, is cut."""
+        self._stopping.set()
         if self._serving is None:
             asyncio.get_running_loop().remove_reader(self.socket)
         else:
@@ -57,7 +60,7 @@ class AdminListener:
                 connection.transport.abort()
         self.socket.close()
 
-    async def _serve(self, provider: Callable[[], Overview]) -> None:
+    async def _serve(self, provider: Callable[[], Overview], ask: Ask) -> None:
         import uvicorn
 
         from gateway.web.admin import LOOPBACK_NAMES, create_admin
@@ -71,7 +74,7 @@ class AdminListener:
 
         hosts = LOOPBACK_NAMES | {f"[{self._host}]" if ":" in self._host else self._host}
         config = uvicorn.Config(
-            create_admin(provider, self._token, hosts=hosts),
+            create_admin(provider, self._token, hosts=hosts, ask=ask, stopping=self._stopping),
             log_config=None,
             access_log=False,
             lifespan="off",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import signal
 import socket
@@ -17,6 +18,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gateway.errors import GatewayError, OrderRefused
 from gateway.processes.control import DEFAULT_APP, LineBuffer, Message, encode
 from gateway.web.report_changes import ReportReceiver
 
@@ -24,6 +26,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gateway.web.totals import Totals
+
+
+class WorkerGoneError(GatewayError):
+    """Report that a worker ended before it had answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +70,8 @@ class Child:
         self.outcome: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self.ended = asyncio.Event()
         self._has_own_group = has_own_group
+        self._numbers = itertools.count(1)
+        self._asked: dict[int, asyncio.Future[Message]] = {}
         self._transport: asyncio.WriteTransport | None = None
 
     @property
@@ -91,8 +99,26 @@ class Child:
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(encode(message))
 
+    async def ask(self, order: Message, *, timeout_s: float) -> Message:
+        """Return the worker's answer to an order.
+
+        Raises :class:`OrderRefused` as the worker refuses it, :class:`WorkerGoneError` when the worker
+        ended first, and ``TimeoutError`` after ``timeout_s`` seconds.
+        """
+        if self.ended.is_set():
+            raise WorkerGoneError(f"worker {self.slot} has ended")
+        number = next(self._numbers)
+        answer: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+        self._asked[number] = answer
+        try:
+            self.tell({"do": "order", "id": number, "order": order})
+            async with asyncio.timeout(timeout_s):
+                return await answer
+        finally:
+            del self._asked[number]
+
     def hear(self, message: Message) -> None:
-        """Note what the worker says of itself."""
+        """Note what the worker says of itself, and hand on what it answers."""
         event = message.get("event")
         if event == "ready":
             self.is_ready, self.ready_at = True, time.monotonic()
@@ -101,8 +127,20 @@ class Child:
             self.failure = str(message.get("text", ""))
         elif event == "draining":
             self.is_draining = True
+        elif event == "answer":
+            self._hear_answer(message)
         if event in ("ready", "report", "drained"):
             self.received.apply(message)
+
+    def _hear_answer(self, message: Message) -> None:
+        answer = self._asked.get(message.get("id", 0))
+        if answer is None or answer.done():
+            return  # nobody waits for it any more
+        refusal = message.get("refusal")
+        if refusal is not None:
+            answer.set_exception(OrderRefused(int(refusal["status"]), str(refusal["detail"])))
+        else:
+            answer.set_result(message.get("answer") or {})
 
     def settle(self, is_ready: bool) -> None:
         """Decide, once, how the start went."""
@@ -141,6 +179,9 @@ class Child:
 
     def _bury(self) -> None:
         self.settle(False)
+        for answer in self._asked.values():
+            if not answer.done():
+                answer.set_exception(WorkerGoneError(f"worker {self.slot} {self.epitaph()}"))
         if self._transport is not None:
             self._transport.close()
 

@@ -1,7 +1,13 @@
 """Carry messages between the supervisor and its workers: one JSON object a line over a socket pair.
 
     worker → supervisor   {"event": "started" | "ready" | "failed" | "report" | "draining" | "drained", ...}
+                          {"event": "answer", "id": 7, "answer": {...}}
+                          {"event": "answer", "id": 7, "refusal": {"status": 409, "detail": "..."}}
     supervisor → worker   {"do": "accept", "listeners": [0, 1]} | {"do": "drain", "grace_s": 10.0}
+                          {"do": "order", "id": 7, "order": {...}} | {"do": "refresh"}
+
+An order is what a person asks of the running gateway (:mod:`gateway.rollout.order`); after one that changed
+something, every worker is told to refresh.
 
 The end of the stream means that the other process is gone; each side acts on it. :class:`Control` is the
 worker's end; the supervisor's is :mod:`gateway.processes.child`.
@@ -70,6 +76,7 @@ class Control:
         self._lock = threading.Lock()
         self._deliver: Callable[[Message], None] | None = None
         self._waiting: list[Message] = []
+        self._sending = asyncio.Lock()
         threading.Thread(target=self._read, name="gateway-control", daemon=True).start()
 
     def attach(self, deliver: Callable[[Message], None]) -> None:
@@ -87,8 +94,10 @@ class Control:
 
     async def send(self, message: Message) -> None:
         """Send a message of any length from the event loop; a supervisor that is gone is no error."""
-        with contextlib.suppress(OSError):
-            await asyncio.get_running_loop().sock_sendall(self._connection, encode(message))
+        line = encode(message)
+        async with self._sending:  # two long messages at a time would mingle
+            with contextlib.suppress(OSError):
+                await asyncio.get_running_loop().sock_sendall(self._connection, line)
 
     def _read(self) -> None:
         buffer = LineBuffer()

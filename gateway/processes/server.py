@@ -22,12 +22,12 @@ from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, OrderRefused
 from gateway.web.report_changes import ReportSender
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Coroutine, Iterable, Iterator, Sequence
 
     from gateway.processes.control import Control, Message
 
@@ -141,9 +141,30 @@ class WorkerServer(uvicorn.Server):
         if message.get("do") == "drain":
             self._begin_drain(float(message["grace_s"]), bool(message.get("is_last", True)))
         elif message.get("do") == "accept" and not self.should_exit:
-            task = asyncio.get_running_loop().create_task(self._accept_on(set(message["listeners"])))
-            self._orders.add(task)
-            task.add_done_callback(self._orders.discard)
+            self._spawn(self._accept_on(set(message["listeners"])))
+        elif message.get("do") == "order":
+            self._spawn(self._carry_out(message["id"], message["order"]))
+        elif message.get("do") == "refresh" and hasattr(self._app, "refresh"):
+            self._app.refresh()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._orders.add(task)
+        task.add_done_callback(self._orders.discard)
+
+    async def _carry_out(self, number: int, order: Message) -> None:
+        """Let the application carry out what a person asks, and tell the supervisor how it went."""
+        answer: Message = {"event": "answer", "id": number}
+        try:
+            if not hasattr(self._app, "carry_out"):
+                raise OrderRefused(503, "this application takes no orders")
+            answer["answer"] = await self._app.carry_out(order)
+        except OrderRefused as refusal:
+            answer["refusal"] = {"status": refusal.status, "detail": refusal.detail}
+        except Exception as exc:
+            logger.exception("an order failed")
+            answer["refusal"] = {"status": 500, "detail": f"the worker failed: {type(exc).__name__}"}
+        await self._control.send(answer)
 
     def _begin_drain(self, grace_s: float, is_last: bool) -> None:
         self._grace_s = grace_s

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 from gateway.processes.child import Child, ServeOptions, launch
 from gateway.processes.control import START_FAILED
+from gateway.processes.desk import Desk
 from gateway.processes.sockets import address_of
 from gateway.web.reports import Overview, WorkerState, merge_reports
 from gateway.web.totals import Totals
@@ -71,6 +72,7 @@ class Supervisor:
         self._stop_signal = signal.SIGTERM
         self._roll_wanted = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._desk = Desk(lambda: self.workers)
 
     @property
     def workers(self) -> list[Child]:
@@ -104,6 +106,10 @@ class Supervisor:
             restarts=self.restarts,
             totals=self.totals,
         )
+
+    async def ask(self, order: dict[str, Any]) -> dict[str, Any]:
+        """Have a worker carry out an order; raise ``OrderRefused``."""
+        return await self._desk.ask(order)
 
     async def run(self) -> int:
         """Serve until told to stop, and return the exit status."""

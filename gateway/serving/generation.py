@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gateway.compare.engine import terms_for
-from gateway.rollout.breaker import Breaker
+from gateway.rollout.breaker import Breaker, BreakerState
 from gateway.rollout.persistence import scope_of
 from gateway.rollout.positions import effective_step, fingerprint
 from gateway.serving.deadlines import Deadlines
@@ -192,6 +192,20 @@ class WayMaker:
             else None,
             scope,
         )
+
+    def breaker_report(self) -> dict[str, dict[str, Any]]:
+        """Return the breakers that people should know of, by route id: open ones, and those kept shut."""
+        return {
+            route_id: {
+                "state": str(breaker.state),
+                "reason": breaker.reason,
+                "wait_s": breaker.wait_s,
+                "times_opened": breaker.times_opened,
+                "is_legacy_failing": breaker.is_legacy_failing,
+            }
+            for route_id, (_mark, breaker) in list(self.breakers.items())
+            if breaker.state is not BreakerState.CLOSED or breaker.is_legacy_failing
+        }
 
     def _new_for(self, route: Route) -> AsgiApp:
         prepare = getattr(self.new, "for_route", None)

@@ -71,6 +71,7 @@ class Report:
     with the statement; ``differences`` are the findings, most frequent first. ``lag_s`` is how long the
     event loop has kept a timer waiting, at worst in the last seconds. ``limits`` and ``store`` say how the
     shared rate limits and the store do (``is_ok``, ``reason`` and numbers); empty where there are none.
+    ``breakers`` says which routes' breakers are not closed and why, by route id, and in how many ``workers``.
     """
 
     generation: int = 0
@@ -89,6 +90,7 @@ class Report:
     lag_s: float = 0.0
     limits: Mapping[str, Any] = field(default_factory=dict)
     store: Mapping[str, Any] = field(default_factory=dict)
+    breakers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +149,7 @@ def parse_report(data: Mapping[str, Any]) -> Report:
         lag_s=float(data.get("lag_s", 0.0)),
         limits=dict(data.get("limits") or {}),
         store=dict(data.get("store") or {}),
+        breakers=dict(data.get("breakers") or {}),
     )
 
 
@@ -205,6 +208,7 @@ def merge_reports(reports: Iterable[Report]) -> Report:
         lag_s=max(report.lag_s for report in reports),
         limits=_merge_health([report.limits for report in reports]),
         store=_merge_health([report.store for report in reports]),
+        breakers=_merge_breakers(reports),
     )
 
 
@@ -233,6 +237,17 @@ def _summed(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
     for each in counts:
         total.update(each)
     return dict(total)
+
+
+def _merge_breakers(reports: Iterable[Report]) -> dict[str, dict[str, Any]]:
+    """Return each route's breaker in its worst state, and in how many workers it is not closed."""
+    merged: dict[str, dict[str, Any]] = {}
+    for report in reports:
+        for route_id, breaker in report.breakers.items():
+            known = merged.get(route_id, {"workers": 0})
+            worst = known if known.get("state") == "open" else {**known, **breaker}
+            merged[route_id] = {**worst, "workers": known["workers"] + (breaker.get("state") != "closed")}
+    return merged
 
 
 def _merge_differences(reports: Iterable[Report]) -> tuple[Mapping[str, Any], ...]:

@@ -33,6 +33,26 @@ class Stub:
         backends = {"legacy": "wsgi old:app", "new": "asgi new:app"}
         return {"generation": 1, "digest": "d1", "routes": [route], "backends": backends}
 
+    def refresh(self):
+        pathlib.Path(f"refreshed-{os.getpid()}").touch()
+
+    async def carry_out(self, order):
+        from gateway.errors import OrderRefused
+        if order["verb"] not in ("promote", "hold"):
+            raise OrderRefused(503, "there is no store")
+        pathlib.Path(f"asked-{os.getpid()}").touch()
+        reason = order["reason"]
+        if reason == "die once" and not pathlib.Path("dead").exists():
+            pathlib.Path("dead").touch()
+            os._exit(9)
+        if reason == "hang":
+            await asyncio.sleep(60)
+        if reason == "refuse":
+            raise OrderRefused(409, "not like this")
+        if reason == "crash":
+            raise RuntimeError("what nobody should read")
+        return {"changed": reason != "nothing", "pid": os.getpid(), "text": "x" * int(order.get("to") or 0)}
+
     async def __call__(self, scope, receive, send):
         if scope["type"] == "lifespan":
             while True:
@@ -94,6 +114,16 @@ class Served:
             connection.request("GET", "/api/status", headers={"X-Gateway-Token": "secret"})
             status: dict[str, Any] = json.loads(connection.getresponse().read())
             return status
+
+    def order(self, verb: str, **order: str) -> tuple[int, dict[str, Any]]:
+        """Put an order to the admin listener; return the status and the answer."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.admin_port, timeout=10)
+        with contextlib.closing(connection):
+            path, headers = f"/api/routes/0123456789ab/{verb}", {"X-Gateway-Token": "secret"}
+            connection.request("POST", path, json.dumps(order), headers)
+            response = connection.getresponse()
+            answer: dict[str, Any] = json.loads(response.read())
+            return response.status, answer
 
     def worker_pids(self) -> set[int]:
         """Return the process ids of the workers that serve."""
