@@ -6,15 +6,13 @@ escapes whatever a body holds.
 
 from __future__ import annotations
 
-import difflib
-import json
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from gateway.ci.results import Verdict, visible
 from gateway.ci.terminal import by_route, coverage, raised_in
+from gateway.compare.beside import folded, readable, side_by_side
 from gateway.compare.difference import Outcome
 
 if TYPE_CHECKING:
@@ -22,22 +20,15 @@ if TYPE_CHECKING:
     from gateway.compare.observation import Observation
     from gateway.compare.signature import Finding
 
-BODY_LINES = 400
+CONTEXT_LINES = 50
+"""Equal lines that are shown around each that differs."""
+
 _HEADLINES = {
     Verdict.MATCHED: ("same", "The same"),
     Verdict.DIFFERENT: ("different", "Different"),
     Verdict.NOT_COMPARED: ("unknown", "Not a pass: not everything was exercised"),
     Verdict.INTERRUPTED: ("unknown", "Interrupted"),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class SideLine:
-    """Be one line of two texts side by side; ``mark`` is ``same``, ``changed``, ``missing`` or ``added``."""
-
-    mark: str
-    left: str
-    right: str
 
 
 def html_report(run: Run) -> str:
@@ -100,7 +91,9 @@ def _finding(finding: Finding) -> dict[str, object]:
         "difference": finding.difference,
         "curls": list(dict.fromkeys(each.curl for each in finding.examples)),
         "heads": (_head(example.control), _head(example.candidate)) if example else ("", ""),
-        "lines": side_by_side(_body(example.control), _body(example.candidate)) if example else [],
+        "lines": folded(side_by_side(_body(example.control), _body(example.candidate)), CONTEXT_LINES)
+        if example
+        else [],
     }
 
 
@@ -117,27 +110,4 @@ def _body(observation: Observation) -> str:
         text = data.decode()
     except UnicodeDecodeError:
         return f"({observation.body.length_bytes} bytes)"
-    try:
-        return visible(json.dumps(json.loads(text), indent=2, ensure_ascii=False, sort_keys=True))
-    except (ValueError, RecursionError):
-        return visible(text)
-
-
-def side_by_side(left: str, right: str) -> list[SideLine]:
-    """Return two texts line by line beside each other, the differing lines marked; long ones are cut."""
-    mine, theirs = left.splitlines()[:BODY_LINES], right.splitlines()[:BODY_LINES]
-    lines: list[SideLine] = []
-    matcher = difflib.SequenceMatcher(None, mine, theirs, autojunk=False)
-    for tag, start, end, other_start, other_end in matcher.get_opcodes():
-        ours, others = mine[start:end], theirs[other_start:other_end]
-        if tag == "equal":
-            lines.extend(SideLine("same", each, each) for each in ours)
-            continue
-        for index in range(max(len(ours), len(others))):
-            one = ours[index] if index < len(ours) else None
-            other = others[index] if index < len(others) else None
-            mark = "missing" if other is None else "added" if one is None else "changed"
-            lines.append(SideLine(mark, one or "", other or ""))
-    if len(left.splitlines()) > BODY_LINES or len(right.splitlines()) > BODY_LINES:
-        lines.append(SideLine("cut", "… the rest is left out", "… the rest is left out"))
-    return lines
+    return visible(readable(text))
