@@ -11,11 +11,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
-from dataclasses import asdict
+import time
 from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from starlette.applications import Starlette
 from starlette.datastructures import Headers, MutableHeaders
@@ -24,6 +24,11 @@ from starlette.middleware import Middleware
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
+from gateway.errors import OrderRefused
+from gateway.web.api import Api
+from gateway.web.difference_page import render_difference
+from gateway.web.found import parse_found
+from gateway.web.inquiry import Inquiry
 from gateway.web.page import render_page
 
 if TYPE_CHECKING:
@@ -32,7 +37,8 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from gateway.web.reports import Overview, RouteReport
+    from gateway.web.inquiry import Ask
+    from gateway.web.reports import Overview
 
 COOKIE = "gateway_admin"
 
@@ -56,41 +62,28 @@ STATIC_TYPES = {"admin.css": "text/css", "admin.js": "text/javascript"}
 
 
 def create_admin(
-    provider: Callable[[], Overview], token: str, *, hosts: frozenset[str] = LOOPBACK_NAMES
+    provider: Callable[[], Overview],
+    token: str,
+    *,
+    hosts: frozenset[str] = LOOPBACK_NAMES,
+    ask: Ask | None = None,
+    stopping: asyncio.Event | None = None,
 ) -> ASGIApp:
-    """Return the admin application. ``hosts`` are the names (without port) under which it may be changed."""
+    """Return the admin application.
+
+    ``hosts`` are the names (without port) under which it may be changed, ``ask`` carries out orders, and
+    ``stopping`` ends open streams.
+    """
+    inquiry = Inquiry(ask)
+    api = Api(provider, inquiry, stopping or asyncio.Event())
 
     async def page(_: Request) -> Response:
-        return HTMLResponse(render_page(provider()))
+        return HTMLResponse(render_page(provider(), await inquiry.known(), time.time()))
 
-    async def list_routes(_: Request) -> Response:
-        overview = provider()
-        return JSONResponse(
-            {
-                "generation": overview.report.generation,
-                "routes": [_route(route) for route in overview.report.routes],
-            }
-        )
-
-    async def show_route(request: Request) -> Response:
-        wanted = request.path_params["id"]
-        for route in provider().report.routes:
-            if route.id == wanted:
-                return JSONResponse(_route(route))
-        raise HTTPException(404, f"no route has the id {wanted}; /api/routes lists them all")
-
-    async def list_differences(_: Request) -> Response:
-        report = provider().report
-        return JSONResponse(
-            {
-                "differences": list(report.differences),
-                "dropped": dict(report.shadow_dropped),
-                "stopped": dict(report.shadow_stopped),
-            }
-        )
-
-    async def show_status(_: Request) -> Response:
-        return JSONResponse(_status(provider()))
+    async def show_difference(request: Request) -> Response:
+        wanted = {"route": request.path_params["id"], "signature": request.path_params["signature"]}
+        found = parse_found(await inquiry.order({"verb": "finding", **wanted}))
+        return HTMLResponse(render_difference(found, time.time()))
 
     async def show_metrics(request: Request) -> Response:
         from gateway.web.metrics import render_metrics  # with the first scrape: it brings prometheus-client
@@ -109,6 +102,8 @@ def create_admin(
         return Response((STATIC_FOLDER / name).read_bytes(), media_type=STATIC_TYPES[name])
 
     async def explain(_: Request, exc: Exception) -> Response:
+        if isinstance(exc, OrderRefused):
+            return _problem(exc.status, exc.detail)
         if not isinstance(exc, HTTPException):
             raise exc
         return _problem(exc.status_code, exc.detail, exc.headers)
@@ -116,40 +111,14 @@ def create_admin(
     return Starlette(
         routes=[
             Route("/", page),
-            Route("/api/routes", list_routes),
-            Route("/api/routes/{id}", show_route),
-            Route("/api/differences", list_differences),
-            Route("/api/status", show_status),
+            Route("/differences/{id}/{signature}", show_difference),
+            *api.routes(),
             Route("/metrics", show_metrics),
             Route("/static/{name}", show_static),
         ],
         middleware=[Middleware(_Gate, token=token, hosts=hosts)],
-        exception_handlers={HTTPException: explain},
+        exception_handlers={HTTPException: explain, OrderRefused: explain},
     )
-
-
-def _route(route: RouteReport) -> dict[str, Any]:
-    return asdict(route)
-
-
-def _status(overview: Overview) -> dict[str, Any]:
-    report = overview.report
-    return {
-        "address": overview.address,
-        "config": overview.config,
-        "started_at": overview.started_at,
-        "restarts": overview.restarts,
-        "workers": [asdict(worker) for worker in overview.workers],
-        "generation": report.generation,
-        "digest": report.digest,
-        "is_uniform": overview.is_uniform,
-        "is_valid": report.is_valid,
-        "problems": report.problems,
-        "is_ready": report.is_ready,
-        "reasons": report.reasons,
-        "backends": dict(report.backends),
-        "threads": dict(report.threads),
-    }
 
 
 def _problem(status: int, detail: str, headers: Any = None) -> Response:
@@ -215,10 +184,13 @@ class _Gate:
     def _welcome(self, scope: Scope) -> ASGIApp | None:
         """Turn the first visit's token into a cookie, so that it stays in no history or bookmark."""
         pairs = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
-        if scope["path"] != "/" or scope["method"] != "GET" or "token" not in dict(pairs):
+        path = scope["path"]
+        is_page = path == "/" or path.startswith("/differences/")
+        if not is_page or scope["method"] != "GET" or "token" not in dict(pairs):
             return None
         rest = urlencode([pair for pair in pairs if pair[0] != "token"])
-        response = RedirectResponse(f"/?{rest}" if rest else "/", 303)
+        where = quote(path)
+        response = RedirectResponse(f"{where}?{rest}" if rest else where, 303)
         response.set_cookie(COOKIE, self._cookie, httponly=True, samesite="strict")
         return response
 

@@ -7,39 +7,41 @@ Content-Security-Policy can forbid both.
 from __future__ import annotations
 
 from collections import Counter
+from datetime import UTC, datetime
 from html import escape
 from typing import TYPE_CHECKING
 
+from gateway.rollout.wording import EVENT_WORDS, ago, duration, moved
+from gateway.web.frame import framed
+from gateway.web.inquiry import live_findings
+from gateway.web.route_rows import draw_routes
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
-    from gateway.web.reports import Overview, RouteReport
+    from gateway.web.inquiry import Known
+    from gateway.web.reports import Overview
 
 STAGES = ("legacy", "shadow", "canary", "new", "retired")
 
 
-def render_page(overview: Overview) -> str:
-    """Return the page."""
-    report = overview.report
+def render_page(overview: Overview, known: Known, now: float) -> str:
+    """Return the page as of ``now`` (Unix seconds)."""
+    standings = [(route, known.of(route)) for route in overview.report.routes]
+    stages = [standing.step.partition(" ")[0] if standing else route.stage for route, standing in standings]
     body = "".join(
         (
             _head(overview),
-            _alerts(overview),
-            _progress([route.stage for route in report.routes]),
-            _routes(report.routes, overview.folder),
-            _differences(report.differences),
-            _workers(overview),
+            _alerts(overview, known),
+            _progress(stages),
+            draw_routes(overview, known, now),
+            _differences(known.findings if not known.error else live_findings(overview.report), now),
+            _events(known, now),
+            _workers(overview, known),
         )
     )
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        '<meta name="color-scheme" content="light dark"><title>Migration</title>'
-        '<link rel="icon" href="data:,"><link rel="stylesheet" href="/static/admin.css">'
-        '<script src="/static/admin.js" defer></script></head>'
-        f'<body><main id="page">{body}</main></body></html>'
-    )
+    return framed(body, "Migration")
 
 
 def _head(overview: Overview) -> str:
@@ -54,7 +56,7 @@ def _head(overview: Overview) -> str:
     )
 
 
-def _alerts(overview: Overview) -> str:
+def _alerts(overview: Overview, known: Known) -> str:
     report = overview.report
     alerts = []
     if not report.is_valid:
@@ -63,6 +65,11 @@ def _alerts(overview: Overview) -> str:
         )
     if not report.is_ready:
         alerts.append(_alert("Not ready", report.reasons, "error"))
+    if known.error:
+        said = ("Where the routes stand is not known here; what they served still is.",)
+        alerts.append(_alert(f"The state cannot be read: {known.error}", said, "error"))
+    elif report.store and not report.store.get("is_ok", True):
+        alerts.append(_alert("The store is in trouble", (str(report.store.get("reason", "")),), "error"))
     if report.shadow_stopped:
         lines = tuple(f"{row}: its second call tried {sql}" for row, sql in report.shadow_stopped.items())
         alerts.append(_alert("Not compared any more, for a second call tried to write", lines, "error"))
@@ -100,101 +107,71 @@ def _progress(stages: list[str]) -> str:
     )
 
 
-def _routes(routes: tuple[RouteReport, ...], folder: str) -> str:
-    if not routes:
-        return '<p class="empty">The table has no rows, and the legacy app shows no rules.</p>'
-    ordered = sorted(routes, key=lambda route: (route.path, route.key))
-    rows = "".join(_row(route, folder) for route in ordered)
-    return (
-        '<div class="scroll"><table><thead><tr><th>Method</th><th>Path</th><th>Stage</th>'
-        '<th class="number">By legacy</th><th class="number">By new</th><th class="number">By gateway</th>'
-        f"<th>Implementations</th><th>Owner</th></tr></thead><tbody>{rows}</tbody></table></div>"
+def _events(known: Known, now: float) -> str:
+    rows = "".join(
+        f'<tr><td class="when" title="{escape(_clock(event["at"]))}">{escape(ago(event["at"], now))}</td>'
+        f'<td class="path"><code>{escape(str(event["key"]))}</code></td>'
+        f"<td>{escape(EVENT_WORDS.get(event['kind'], str(event['kind'])))}</td>"
+        f'<td class="at">{escape(moved(event["before"], event["after"]))}</td>'
+        f"<td>{escape(str(event['caused_by']))}</td><td>{escape(str(event['sentence']))}</td></tr>"
+        for event in sorted(known.events, key=lambda each: -each["at"])
     )
-
-
-def _row(route: RouteReport, folder: str) -> str:
-    methods, _, path = route.key.partition(" ")
-    share = f" {escape(str(route.weight))}" if route.weight else ""
-    compared = f"<small>{escape(str(route.sample))} compared{_outcome(route)}</small>"
-    implicit = "" if route.is_listed else '<small title="not listed in the table">implicit</small>'
-    counts = "".join(
-        f'<td class="number{"" if route.counts.get(name) else " zero"}">{route.counts.get(name, 0):,}</td>'
-        for name in ("legacy", "new", "gateway")
-    )
-    views = "".join(
-        f'<div><i class="dot stage-{name}"></i><code>{escape(_shown(view, folder))}</code></div>'
-        for name, view in (("legacy", route.legacy_view), ("new", route.new_view))
-        if view
-    )
-    return (
-        f'<tr id="{escape(route.id)}"><td class="method">{escape(methods)}</td>'
-        f'<td class="path"><code>{escape(path)}</code></td>'
-        f'<td class="at"><span class="stage stage-{escape(route.stage)}">{escape(route.stage)}{share}</span>'
-        f"{compared if route.sample else ''}{implicit}</td>"
-        f'{counts}<td class="views">{views}</td><td>{escape(route.owner or "")}</td></tr>'
-    )
-
-
-def _outcome(route: RouteReport) -> str:
-    """Word what the comparisons of a route came to."""
-    outcomes = {name.partition(".")[2]: n for name, n in route.counts.items() if name.startswith("compared.")}
-    if not outcomes:
+    if not rows:
         return ""
-    total, differ = sum(outcomes.values()), outcomes.get("mismatched", 0)
-    return f": {differ:,} of {total:,} differ"
+    return (
+        '<section><h2>Last events</h2><div class="scroll"><table><thead><tr><th>When</th><th>Route</th>'
+        f"<th>What</th><th>Step</th><th>By</th><th>Why</th></tr></thead><tbody>{rows}</tbody></table></div></section>"
+    )
 
 
-def _differences(findings: tuple[Mapping[str, Any], ...]) -> str:
-    """List what differs between the two sides; what is waived or advisory stands in the JSON alone."""
-    failing = [each for each in findings if each["count"] > each["waived"] and not each["is_advisory"]]
+def _differences(found: Sequence[Mapping[str, Any]], now: float) -> str:
+    """List what the comparisons found, worst first."""
+    failing = [each for each in found if not (each["is_waived"] or each["is_advisory"])]
     if not failing:
         return ""
     rows = "".join(
-        f'<tr><td class="number">{each["count"] - each["waived"]:,}</td>'
-        f"<td><code>{escape(str(each['route']))}</code></td><td>{escape(str(each['kind']))}</td>"
-        f"<td><code>{escape(str(each['place']))}</code></td>"
-        f"<td><code>{escape(_value(each['control']))}</code></td>"
-        f"<td><code>{escape(_value(each['candidate']))}</code></td>"
-        f"<td>{escape(str(each['message']))}</td></tr>"
+        f'<tr><td class="number">{each["count"]:,}</td>'
+        f'<td class="path"><code>{escape(str(each["route"]))}</code></td>'
+        f"<td>{escape(str(each['kind']))}</td><td><code>{escape(str(each['place']))}</code></td>"
+        f"<td>{escape(str(each['sentence']))}</td>"
+        f'<td class="when">{escape(ago(each["last_seen"], now))}</td>'
+        f'<td><a href="/differences/{escape(each["route_id"])}/{escape(each["signature"])}">'
+        f"<code>{escape(each['signature'])}</code></a></td></tr>"
         for each in failing
     )
     return (
         '<section class="differences"><h2>Differences</h2><div class="scroll"><table><thead><tr>'
-        '<th class="number">Times</th><th>Row</th><th>Kind</th><th>Place</th><th>Legacy</th><th>New</th>'
-        f"<th>What a client would notice</th></tr></thead><tbody>{rows}</tbody></table></div></section>"
+        '<th class="number">Times</th><th>Route</th><th>Kind</th><th>Place</th>'
+        "<th>What a client would notice</th><th>Last</th><th>Whole</th></tr></thead>"
+        f"<tbody>{rows}</tbody></table></div></section>"
     )
 
 
-def _value(value: object) -> str:
-    return "nothing" if value is None else str(value)
+def _clock(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
-def _shown(view: str, folder: str) -> str:
-    """Return ``file:line`` without the folder in which everybody works, or that of installed packages."""
-    if "site-packages/" in view:
-        return view.rpartition("site-packages/")[2]
-    return view.removeprefix(f"{folder}/") if folder else view
-
-
-def _workers(overview: Overview) -> str:
+def _workers(overview: Overview, known: Known) -> str:
     rows = "".join(
         f'<tr><td class="number">{worker.slot}</td><td class="number">{worker.pid}</td>'
         f"<td>{escape(worker.state)}</td>"
         f'<td class="number">{worker.generation}</td>'
-        f'<td class="number">{_duration(worker.uptime_s)}</td></tr>'
+        f'<td class="number">{duration(worker.uptime_s)}</td></tr>'
         for worker in overview.workers
     )
     return (
         '<section class="workers"><h2>Workers</h2><table><thead><tr><th class="number">Slot</th>'
         '<th class="number">Process</th><th>State</th><th class="number">Generation</th>'
         f'<th class="number">Up</th></tr></thead><tbody>{rows}</tbody></table>'
-        f"<p>{overview.restarts} restarts since the start.</p></section>"
+        f"<p>{overview.restarts} restarts since the start.{_levels(known)}</p></section>"
     )
 
 
-def _duration(seconds: float) -> str:
-    whole = int(seconds)
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if whole >= size:
-            return f"{whole // size} {unit}"
-    return f"{whole} s"
+def _levels(known: Known) -> str:
+    """Say how many false moves the levels allow, over all routes that move by themselves."""
+    if not known.false_promotions and not known.false_rollbacks:
+        return ""
+    return (
+        f" Over all automatic routes the levels allow at most {known.false_promotions:.2g} false promotions "
+        f"and {known.false_rollbacks:.2g} false rollbacks."
+    )
