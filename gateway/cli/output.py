@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,13 @@ def err(*parts: str | tuple[str, str]) -> None:
 
 def _print(console: Console, parts: Sequence[str | tuple[str, str]]) -> None:
     console.print(Text.assemble(*parts), soft_wrap=True)
+
+
+def terminal_width() -> int | None:
+    """Return how many columns a line may take; None in a pipe, where nothing is wrapped."""
+    if not sys.stdout.isatty() and not os.environ.get("COLUMNS"):
+        return None
+    return Console().width
 
 
 def out_json(value: Any) -> None:

@@ -5,7 +5,14 @@ from typing import Annotated
 import typer
 
 from gateway.cli.loaded import WRONG_USAGE, refuse
-from gateway.cli.options import DEFAULT_CONFIG, ConfigOption, RouteArgument
+from gateway.cli.options import (
+    DEFAULT_CONFIG,
+    AdminOption,
+    ConfigOption,
+    LiveOption,
+    ReasonOption,
+    RouteArgument,
+)
 from gateway.cli.output import out
 from gateway.table.spec import Stage
 
@@ -17,9 +24,27 @@ def run(
         str | None, typer.Option("--weight", metavar="PERCENT", help="Canary: new's share, as 10%.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the change, and write nothing.")] = False,
+    live: LiveOption = False,
+    reason: ReasonOption = None,
     config: ConfigOption = DEFAULT_CONFIG,
+    admin: AdminOption = None,
 ) -> int:
     """Change only the characters that must change; comments, order and quoting stay as they are."""
+    if live:
+        from gateway.cli import ordering
+
+        return ordering.put(
+            "promote",
+            route,
+            config=config,
+            admin=admin,
+            reason=reason,
+            to=to,
+            weight=weight,
+            is_dry=dry_run,
+        )
+    if reason is not None:
+        refuse("--reason belongs to --live: in the file, a commit says why", WRONG_USAGE)
     from gateway.cli import moving
     from gateway.table.edit import Change
     from gateway.table.moves import can_shadow, promotion

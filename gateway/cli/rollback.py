@@ -5,7 +5,14 @@ from typing import Annotated
 import typer
 
 from gateway.cli.loaded import WRONG_USAGE, refuse
-from gateway.cli.options import DEFAULT_CONFIG, ConfigOption, RouteArgument
+from gateway.cli.options import (
+    DEFAULT_CONFIG,
+    AdminOption,
+    ConfigOption,
+    LiveOption,
+    ReasonOption,
+    RouteArgument,
+)
 from gateway.table.spec import Stage
 
 
@@ -16,9 +23,27 @@ def run(
         str | None, typer.Option("--weight", metavar="PERCENT", help="Canary: a smaller share, as 1%.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the change, and write nothing.")] = False,
+    live: LiveOption = False,
+    reason: ReasonOption = None,
     config: ConfigOption = DEFAULT_CONFIG,
+    admin: AdminOption = None,
 ) -> int:
     """Works while an app cannot be imported: a listed row is found in the table alone."""
+    if live:
+        from gateway.cli import ordering
+
+        return ordering.put(
+            "rollback",
+            route,
+            config=config,
+            admin=admin,
+            reason=reason,
+            to=to,
+            weight=weight,
+            is_dry=dry_run,
+        )
+    if reason is not None:
+        refuse("--reason belongs to --live: in the file, a commit says why", WRONG_USAGE)
     from gateway.cli import moving
     from gateway.table.edit import Change
     from gateway.table.moves import can_shadow, rollback
