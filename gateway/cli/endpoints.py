@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.backends.inspect import place_of
 from gateway.cli.loaded import shown_place
+from gateway.cli.standing import at_its_place
 from gateway.table.spec import Stage
 from gateway.table.template import TemplateError, parse_template
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from gateway.loading import Migration
+    from gateway.rollout.positions import Position
     from gateway.table.inventory import NewRoute
     from gateway.table.route import Route, Snapshot
     from gateway.table.spec import RouteSpec
@@ -68,9 +70,14 @@ def new_place(route: NewRoute | None) -> str:
     return shown_place(place_of(getattr(route.route, "endpoint", None))) or route.endpoint
 
 
-def list_endpoints(migration: Migration, snapshot: Snapshot) -> list[Endpoint]:
-    """Return every endpoint: listed rows, then implicit ones, then new routes that no row lists."""
-    found = [_endpoint(route) for route in snapshot.routes if route.is_listed]
+def list_endpoints(
+    migration: Migration, snapshot: Snapshot, positions: Mapping[str, Position]
+) -> list[Endpoint]:
+    """Return every endpoint: listed rows, then implicit ones, then new routes that no row lists.
+
+    Rows are at the stage at which they are served, by their ``positions`` (by route id).
+    """
+    found = [_endpoint(at_its_place(route, positions)) for route in snapshot.routes if route.is_listed]
     implicit: dict[tuple[int, str], list[Route]] = {}
     for route in snapshot.routes:
         if not route.is_listed:

@@ -27,9 +27,10 @@ def run(
     method = method.upper()  # as `promote` takes it; no app has methods that differ by their case
     from gateway.cli.endpoints import new_place, share_of
     from gateway.cli.explanation import explain
+    from gateway.cli.standing import read_positions
 
     migration, snapshot = load_valid(config)
-    found = explain(migration, snapshot, method, path, headers)
+    found = explain(migration, snapshot, method, path, headers, read_positions(config, snapshot.spec))
     route = found.route
     legacy_view = shown_place(route.legacy_rules[0].view) if route and route.legacy_rules else ""
     new_view = new_place(route.new_route) if route else ""
@@ -44,6 +45,7 @@ def run(
                 "id": route.id if route else None,
                 "line": route.spec.line if route and route.is_listed else None,
                 "stage": route.spec.stage.value if route else None,
+                "file_stage": found.file_stage or None,
                 "is_listed": route.is_listed if route else False,
                 "parameters": dict(found.parameters),
                 "not": list(found.over),
@@ -64,6 +66,11 @@ def run(
         if found.parameters:
             _line("with", ", ".join(f"{name} = {value}" for name, value in found.parameters))
         _line("stage", stage_cell(route.spec.stage.value, share_of(route.spec)))
+        if found.file_stage:
+            _line(
+                "",
+                f"where its evidence or a person put it (gateway status); the file says {found.file_stage}",
+            )
     _line("answers", f"{found.backend}: {found.why}")
     if route is not None:
         _line("compared", found.compared)

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
 
 from gateway.cli.endpoints import knows_legacy, percent, unlisted_endpoints
+from gateway.cli.standing import at_its_place
 from gateway.compat import SessionReader
 from gateway.errors import RequestRefused
+from gateway.rollout.positions import own_step, step_name
 from gateway.serving.decide import decide, overridden
 from gateway.serving.guard import Guard
 from gateway.serving.paths import canonicalise
@@ -19,10 +21,11 @@ from gateway.table.spec import Stage
 from gateway.table.template import Kind, TemplateError, parse_template
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
     from gateway.loading import Migration
+    from gateway.rollout.positions import Position
     from gateway.table.route import Route, Snapshot
     from gateway.table.template import Part
 
@@ -40,7 +43,8 @@ class Explanation:
     """Say what becomes of one request.
 
     ``backend`` is who would answer (``legacy``, ``new`` or ``gateway``), ``why`` the decision in words;
-    ``route`` is the row that matched, ``over`` why it came before the other rows that take the path.
+    ``route`` is the row that matched, as it is served; ``file_stage`` what the file says of its stage where
+    it stands elsewhere; ``over`` why it came before the other rows that take the path.
     """
 
     method: str
@@ -48,6 +52,7 @@ class Explanation:
     backend: str
     why: str
     route: Route | None = None
+    file_stage: str = ""
     over: tuple[str, ...] = ()
     compared: str = "never"
     parameters: tuple[tuple[str, str], ...] = ()
@@ -59,8 +64,12 @@ def explain(
     method: str,
     target: str,
     headers: Sequence[tuple[str, str]],
+    positions: Mapping[str, Position],
 ) -> Explanation:
-    """Return what the gateway would do with ``method target`` (a path, with a query if there is one)."""
+    """Return what the gateway would do with ``method target`` (a path, with a query if there is one).
+
+    ``positions`` are where rows stand, by route id.
+    """
     scope = _scope(method, target, headers)
     path: str = scope["path"]
     try:
@@ -70,6 +79,7 @@ def explain(
         route = snapshot.matcher.match(method, path)
         if route is None:
             return _explain_unmatched(migration, snapshot, method, path)
+        written, route = route, at_its_place(route, positions)
         reader = SessionReader(migration.apps.legacy if migration.apps else None)
         decision = decide(route, scope, salt=snapshot.spec.salt, read_session=reader.read)
         backend, why = str(decision.backend), decision.reason
@@ -88,7 +98,8 @@ def explain(
         backend,
         why,
         route,
-        tuple(_over(route, snapshot.matcher.routes_at(path), method)),
+        "" if route.spec == written.spec else step_name(own_step(written.spec)),
+        tuple(_over(written, snapshot.matcher.routes_at(path), method)),
         compared(route, method),
         tuple(route.template.params(path).items()),
     )

@@ -34,9 +34,10 @@ def run(
 ) -> int:
     """Print methods, path, stage, who answers, and where both implementations are written."""
     from gateway.cli.endpoints import list_endpoints
+    from gateway.cli.standing import read_positions
 
     migration, snapshot = load_valid(config)
-    endpoints = list_endpoints(migration, snapshot)
+    endpoints = list_endpoints(migration, snapshot, read_positions(config, snapshot.spec))
     specificity = {route.key.partition(" ")[2]: route.template.specificity for route in snapshot.routes}
 
     def place(endpoint: "Endpoint") -> tuple[object, ...]:

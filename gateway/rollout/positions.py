@@ -128,6 +128,11 @@ def effective_step(row: RouteSpec, position: Position | None) -> RolloutStep:
     return min(position.step, ladder(row)[-1], key=rank)
 
 
+def standing_row(row: RouteSpec, position: Position | None) -> RouteSpec:
+    """Return ``row`` as it is served where it stands."""
+    return row if position is None else row.at(effective_step(row, position))
+
+
 def evidence_scope(row: RouteSpec, position: Position | None) -> tuple[int, str]:
     """Return (run, step): under what the evidence of a request that is decided now is counted.
 

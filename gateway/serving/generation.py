@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from gateway.compare.engine import terms_for
 from gateway.rollout.breaker import Breaker, BreakerState
 from gateway.rollout.persistence import scope_of
-from gateway.rollout.positions import effective_step, fingerprint
+from gateway.rollout.positions import fingerprint, standing_row
 from gateway.serving.deadlines import Deadlines
 from gateway.serving.decide import Decision, is_settled, settled
 from gateway.serving.paths import refuse_path, spell_plainly
@@ -162,7 +162,7 @@ class WayMaker:
         if position is not None or row.rollout is not None or row.sample_bp:
             scope = scope_of(route.id, row, position)
         if position is not None:
-            route = replace(route, spec=row.at(effective_step(row, position)))
+            route = replace(route, spec=standing_row(row, position))
         spec = route.spec
         decision = settled(spec.stage, spec.weight_bp) if is_settled(route) else None
         is_plain = (
