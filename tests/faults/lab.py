@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 ROWS = (
     *("steady", "breaking", "guarded", "waiting", "tenth", "slow", "hanging", "blocking"),
-    *("walking", "wrong", "edited", "kept", "stopped", "filling"),
+    *("walking", "wrong", "edited", "kept", "led", "stopped", "filling"),
 )
 """The rows that both apps serve alike, as ``/ROW/{item_id}``: a test takes one for itself."""
 

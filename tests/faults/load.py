@@ -83,6 +83,7 @@ class _Connection:
 class Load:
     """Ask ``rate`` times a second, for as long as the block lasts; ``ask`` says what the nth request is.
 
+    ``count`` ends it earlier.
     With ``connections=1, is_keeping=False`` requests go one by one, each on a connection of its own, so that
     any worker may get any of them.
     """
@@ -93,6 +94,7 @@ class Load:
         ask: Callable[[int], Asked],
         *,
         rate: float = 100.0,
+        count: int | None = None,
         connections: int = CONNECTIONS,
         is_keeping: bool = True,
     ) -> None:
@@ -102,6 +104,7 @@ class Load:
         self._host, self._port = parts.hostname or "", parts.port or 80
         self._ask = ask
         self._rate = rate
+        self._count = count
         self._connections = connections
         self._is_keeping = is_keeping
         self._idle: list[_Connection] = []
@@ -147,7 +150,7 @@ class Load:
         room = asyncio.Semaphore(self._connections)
         tasks: set[asyncio.Task[None]] = set()
         began = time.monotonic()
-        while not self._stop.is_set():
+        while not self._stop.is_set() and self.asked != self._count:
             due = began + self.asked / self._rate
             await asyncio.sleep(max(0.0, due - time.monotonic()))
             task = asyncio.create_task(self._one(self.asked, due, room))

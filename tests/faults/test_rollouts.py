@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import time
 from typing import TYPE_CHECKING
@@ -23,6 +24,7 @@ ROUTES = """\
   GET /wrong/{item_id:int}: {stage: shadow, rollout: *strict}
   GET /edited/{item_id:int}: {stage: shadow, rollout: *loose}
   GET /kept/{item_id:int}: {stage: shadow, rollout: *loose}
+  GET /led/{item_id:int}: {stage: shadow, rollout: *loose}
   GET /stopped/{item_id:int}: {stage: canary, weight: 25%, sample: 0%, rollout: {steps: [new], min_time: 1h}}
 """
 STEPS = "steps: [canary 25%, canary 50%, new], min_requests: 20"
@@ -132,6 +134,22 @@ def test_a_restart_of_every_worker_in_the_middle_of_a_rollout_fails_nothing_and_
         "canary 50%",
         "new",
     ]
+
+
+def test_a_leader_that_is_killed_costs_what_it_was_serving_and_the_walk_goes_on(lab: Lab) -> None:
+    with Load(lab.url, lambda n: item("led", n % 50, user=f"u{n % 300}")) as load:
+        wait_until(lambda: lab.stage("led") == "canary", timeout_s=60, what="its first step")
+        with lab.ledger() as ledger:
+            lease = wait_until(lambda: ledger.lease("controller"), what="a leader")
+        leader = int(lease.holder.split("-")[-2])
+        assert leader in lab.worker_pids()
+        os.kill(leader, signal.SIGKILL)
+        killed_at = time.monotonic()
+        wait_until(lambda: lab.stage("led") == "new", timeout_s=60, what="the end of the walk")
+        wait_until(lambda: len(lab.worker_pids() - {leader}) == 2, timeout_s=30, what="another worker")
+    assert len(load.failures) <= 8, told(load.failures)
+    assert all(killed_at - 1 < each.at < killed_at + 1 for each in load.failures), told(load.failures)
+    assert [after for _kind, _before, after in steps_of(lab, "led")][-1] == "new"
 
 
 def test_a_stop_in_the_middle_of_a_rollout_answers_what_was_accepted_and_it_goes_on_afterwards(
