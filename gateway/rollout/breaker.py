@@ -43,31 +43,32 @@ Way = Literal["new", "legacy", "probe"]
 class _Window:
     """Count answers, failures and fallbacks of the last ten seconds, in slots of one second."""
 
-    __slots__ = ("_answers", "_failures", "_second")
+    __slots__ = ("_answers", "_failures", "_second", "_slot", "_slot_ends_at")
 
     def __init__(self) -> None:
         self._answers = [0] * WINDOW_S
         self._failures = [0] * WINDOW_S
         self._second: int | None = None
+        self._slot = 0
+        self._slot_ends_at = float("-inf")
 
     def answer(self, now: float) -> None:
         """Count one that is no failure."""
-        second = int(now)
-        if second != self._second:
-            second = self._turn(now)
-        self._answers[second % WINDOW_S] += 1
+        if now >= self._slot_ends_at:
+            self._turn(now)
+        self._answers[self._slot] += 1
 
     def add(self, now: float, *, is_failure: bool) -> None:
         self.answer(now)
         if is_failure:
-            self._failures[self._turn(now) % WINDOW_S] += 1
+            self._failures[self._slot] += 1
 
     def sums(self, now: float) -> tuple[int, int]:
         """Return (answers, failures)."""
         self._turn(now)
         return sum(self._answers), sum(self._failures)
 
-    def _turn(self, now: float) -> int:
+    def _turn(self, now: float) -> None:
         """Empty the slots of the seconds that have gone by; time never runs backwards here."""
         second = int(now)
         if self._second is None:
@@ -76,7 +77,8 @@ class _Window:
             self._answers[passed % WINDOW_S] = 0
             self._failures[passed % WINDOW_S] = 0
         self._second = max(self._second, second)
-        return self._second
+        self._slot = self._second % WINDOW_S
+        self._slot_ends_at = self._second + 1
 
 
 class _Side:

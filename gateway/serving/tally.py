@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from gateway.rollout.latency import BIN_EDGES_S, Latency
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
 UNMATCHED = "unmatched"
 """The route of everything that no row takes; it has no stage."""
@@ -30,14 +30,14 @@ _COMMON_METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST"
 class Counts:
     """Count one route's responses while it is at one stage.
 
-    ``cells`` is keyed by (``legacy``, ``new`` or ``gateway``; HTTP status; method; bin of
-    :mod:`gateway.rollout.latency`): one addition a response, whatever is asked of it later.
+    ``cells`` is keyed by (``legacy``, ``new`` or ``gateway``; HTTP status; method), and there by the bin of
+    :mod:`gateway.rollout.latency`: one addition a response, whatever is asked of it later.
     """
 
     __slots__ = ("_methods", "cells")
 
-    def __init__(self, methods: Mapping[str, str]) -> None:
-        self.cells: defaultdict[tuple[str, int, str, int], int] = defaultdict(int)
+    def __init__(self, methods: frozenset[str]) -> None:
+        self.cells: dict[tuple[str, int, str], defaultdict[int, int]] = {}
         self._methods = methods
 
     def add(self, backend: str, status: int, method: str, seconds: float) -> None:
@@ -45,8 +45,17 @@ class Counts:
 
         ``seconds`` is the time from the request's entry into the front to the response's first message.
         """
-        method = self._methods.get(method, OTHER_METHOD)
-        self.cells[backend, status, method, bisect_left(BIN_EDGES_S, seconds)] += 1
+        try:
+            bins = self.cells[backend, status, method]
+        except KeyError:
+            bins = self._first(backend, status, method)
+        bins[bisect_left(BIN_EDGES_S, seconds)] += 1
+
+    def _first(self, backend: str, status: int, method: str) -> defaultdict[int, int]:
+        """Return the bins of what was not counted yet, or is counted as one with all that has no name."""
+        if method not in self._methods:
+            method = OTHER_METHOD
+        return self.cells.setdefault((backend, status, method), defaultdict(int))
 
 
 class Tally:
@@ -65,7 +74,7 @@ class Tally:
         self.failures: defaultdict[str, int] = defaultdict(int)
         self.fallbacks = 0
         self.blocks = 0
-        self._methods = _labels(methods)
+        self._methods = _named(methods)
 
     def at(self, stage: str) -> Counts:
         """Return what counts this route's responses at ``stage``, as long as the process lives."""
@@ -74,12 +83,13 @@ class Tally:
     def cells(self) -> Iterator[tuple[str, str, int, str, int, int]]:
         """Yield (stage, backend, status, method, bin, number of responses)."""
         for stage, counts in list(self.by_stage.items()):
-            for (backend, status, method, number), count in list(counts.cells.items()):
-                yield stage, backend, status, method, number, count
+            for (backend, status, method), bins in list(counts.cells.items()):
+                for number, count in list(bins.items()):
+                    yield stage, backend, status, method, number, count
 
     def mark(self) -> int:
         """Return a number that has grown whenever anything here has."""
-        counted = sum(sum(list(counts.cells.values())) for counts in list(self.by_stage.values()))
+        counted = sum(count for *_cell, count in self.cells())
         return counted + sum(list(self.failures.values())) + self.fallbacks + self.blocks
 
     def by_backend(self) -> dict[str, int]:
@@ -119,7 +129,6 @@ class Overhead:
 
 
 @cache
-def _labels(methods: frozenset[str] | None) -> dict[str, str]:
+def _named(methods: frozenset[str] | None) -> frozenset[str]:
     """Return the methods that are counted by name; a row that takes GET takes HEAD."""
-    named = _COMMON_METHODS if methods is None else methods | ({"HEAD"} if "GET" in methods else set())
-    return {method: method for method in named}
+    return _COMMON_METHODS if methods is None else methods | ({"HEAD"} if "GET" in methods else set())
