@@ -31,7 +31,7 @@ class RouteNow:
     counts: Mapping[str, int] | None = None
     is_listed: bool = True
     is_known: bool = True
-    """Whether the store has said where it stands; else it is assumed to be where the file says."""
+    """Whether the store has said where it stands; else only the stage that is served is known."""
     breaker: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -110,8 +110,9 @@ def _from_gateway(listener: live.Admin) -> Situation:
 def _route(route: Mapping[str, Any], breaker: Mapping[str, Any] | None) -> RouteNow:
     standing = route["standing"]
     step = f"{route['stage']} {route['weight']}" if route["weight"] else route["stage"]
+    served = route["states"].get("position", step)
     return RouteNow(
-        standing=parse_standing(standing) if standing else Standing(route["id"], route["key"], step, step),
+        standing=parse_standing(standing) if standing else Standing(route["id"], route["key"], step, served),
         counts=route["counts"],
         is_listed=route["is_listed"],
         is_known=standing is not None,

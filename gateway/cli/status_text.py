@@ -137,7 +137,7 @@ def _step(route: RouteNow) -> list[Part]:
     standing = route.standing
     parts: list[Part] = [(standing.step, STAGE_STYLES.get(standing.step.partition(" ")[0], ""))]
     if not route.is_known:
-        parts.append(("  (as the file says)", "dim"))
+        parts.append(("  (the store does not say why)" if standing.step != standing.file_step else "", "dim"))
     if standing.is_rolled_back:
         parts.append(("  rolled back", "bold red"))
     if standing.is_held:

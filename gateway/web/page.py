@@ -29,7 +29,10 @@ STAGES = ("legacy", "shadow", "canary", "new", "retired")
 def render_page(overview: Overview, known: Known, now: float) -> str:
     """Return the page as of ``now`` (Unix seconds)."""
     standings = [(route, known.of(route)) for route in overview.report.routes]
-    stages = [standing.step.partition(" ")[0] if standing else route.stage for route, standing in standings]
+    stages = [
+        standing.step.partition(" ")[0] if standing else route.states.get("position", route.stage)
+        for route, standing in standings
+    ]
     body = "".join(
         (
             _head(overview),

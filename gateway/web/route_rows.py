@@ -64,7 +64,7 @@ def shown(view: str, folder: str) -> str:
 def _step(route: RouteReport, standing: Standing | None, overview: Overview, now: float) -> str:
     """Draw the step in force, the file's where it is another, and every mark that a person must see."""
     file_step = f"{route.stage} {route.weight}" if route.weight else route.stage
-    step = standing.step if standing is not None else file_step
+    step = standing.step if standing is not None else route.states.get("position", file_step)
     stage = step.partition(" ")[0]
     parts = [f'<span class="stage stage-{escape(stage)}">{escape(step)}</span>']
     if not route.is_listed:

@@ -49,6 +49,6 @@ page.addEventListener("click", (event) => {
 
 const stream = new EventSource("/api/stream");
 for (const name of ["routes", "events", "trouble"]) stream.addEventListener(name, () => { isDue = true; });
-setInterval(() => { if (isDue || stream.readyState !== EventSource.OPEN) refresh(); }, 1000);
+setInterval(() => { if (isDue || stream.readyState !== EventSource.OPEN) refresh(); }, 2000);
 setInterval(refresh, 10000);
 document.addEventListener("visibilitychange", refresh);
