@@ -86,7 +86,9 @@ def look(config: Path, admin: str | None) -> Situation:
 def _from_gateway(listener: live.Admin) -> Situation:
     status, answer = listener.get("/api/status"), listener.get("/api/routes")
     store = status["store"]
-    trouble = answer["store_error"] or (store.get("reason", "") if not store.get("is_ok", True) else "")
+    trouble = answer["store_error"]
+    if not trouble and not store.get("is_ok", True):
+        trouble = f"the store is in trouble: {store.get('reason', '')}"
     return Situation(
         config=status["config"],
         routes=tuple(_route(each, status["breakers"].get(each["id"])) for each in answer["routes"]),

@@ -116,10 +116,8 @@ def _alerts(situation: Situation, width: int | None) -> Iterator[Line]:
         alerts += [(f"not ready: {reason}", "red") for reason in situation.reasons]
     if not situation.is_uniform:
         alerts.append(("the workers are moving to another generation", "yellow"))
-    if situation.store_error and situation.is_running:
-        alerts.append((f"the store is in trouble: {situation.store_error}", "red"))
-    elif situation.store_error:
-        alerts.append((situation.store_error, "yellow"))
+    if situation.store_error:
+        alerts.append((situation.store_error, "red" if situation.is_running else "yellow"))
     alerts += [
         (f"{row} is not compared any more: its second call tried {sql}", "red")
         for row, sql in situation.stopped.items()
@@ -173,13 +171,16 @@ def _side_words(side: SideStanding) -> str:
 
 def _verdict(standing: Standing, now: float, width: int | None) -> Iterator[Line]:
     if standing.is_rolled_back:
-        when = f"{ago(standing.since, now)} " if standing.since is not None else ""
+        when = ago(standing.since, now) if standing.since is not None else ""
         why = f": {standing.reason}" if standing.reason else ""
-        yield from _field("back", f"{when}by {standing.moved_by}{why}", width, "red")
-        return
+        # A hold that came later has taken the place of who rolled back, and why.
+        by = "" if standing.is_held else f" by {standing.moved_by}{why}"
+        yield from _field("back", f"{when}{by}".strip(), width, "red")
     if standing.is_held:
         why = f": {standing.reason}" if standing.reason else ""
         yield from _field("held", f"by {standing.moved_by}{why}", width, "yellow")
+    if standing.is_rolled_back:
+        return
     if standing.outcome == "pass":
         yield from _field("verdict", standing.sentence, width, "green")
     elif standing.outcome == "fail":

@@ -18,6 +18,8 @@ def suggestions(situation: Situation) -> list[tuple[str, str]]:
     routes = sorted(situation.routes, key=urgency)
     for route in routes:
         found += _for_route(route)
+    if situation.store_error:  # the file needs no store
+        found = [(command.replace(" --live", ""), why) for command, why in found]
     if not situation.is_running:
         found = [each for each in found if not (each[0].startswith("gateway resume") or "--live" in each[0])]
     has_started = any(each.standing.comparisons or each.standing.step != "legacy" for each in routes)

@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from gateway.errors import OrderRefused
-from gateway.rollout.order import CHANGES, Order, parse_order
+from gateway.rollout.order import CHANGES, Order, Verb, parse_order
 from gateway.rollout.orders import carry_out
 from gateway.rollout.reading import NothingKept, look
 from gateway.store import StoreUnavailable
@@ -44,10 +44,18 @@ class Clerk:
         try:
             answer = await asyncio.wrap_future(store.ask(question))
         except StoreUnavailable as error:
-            raise OrderRefused(503, f"the store cannot be used: {error}") from error
+            raise OrderRefused(503, f"the store cannot be used: {error}{_way_out(order, rows)}") from error
         if is_change and answer["changed"] and not order.is_dry:
             _log(order, answer)
         return answer
+
+
+def _way_out(order: Order, rows: Sequence[Row]) -> str:
+    """Say what moves a row while the store cannot be used: the file."""
+    key = next((row.spec.key for row in rows if row.route_id == order.route_id), None)
+    if key is None or order.verb not in (Verb.PROMOTE, Verb.ROLLBACK):
+        return ""
+    return f"; the file needs no store: gateway {order.verb} '{key}'"
 
 
 def _log(order: Order, answer: Mapping[str, Any]) -> None:

@@ -68,6 +68,8 @@ def quantiles(side: SideStanding) -> str:
 
 def verdict(standing: Standing) -> str:
     """Say in one sentence what stands between the route and its next step; empty where nothing is to say."""
+    if standing.is_rolled_back and standing.is_held:
+        return "rolled back, and held: nothing moves it until somebody resumes it"
     if standing.is_rolled_back:
         why = f": {standing.reason}" if standing.reason else ""
         return f"rolled back by {standing.moved_by or 'somebody'}{why}"

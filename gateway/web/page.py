@@ -70,7 +70,7 @@ def _alerts(overview: Overview, known: Known) -> str:
         alerts.append(_alert("Not ready", report.reasons, "error"))
     if known.error:
         said = ("Where the routes stand is not known here; what they served still is.",)
-        alerts.append(_alert(f"The state cannot be read: {known.error}", said, "error"))
+        alerts.append(_alert(f"{known.error[:1].upper()}{known.error[1:]}", said, "error"))
     elif report.store and not report.store.get("is_ok", True):
         alerts.append(_alert("The store is in trouble", (str(report.store.get("reason", "")),), "error"))
     if report.shadow_stopped:

@@ -99,7 +99,10 @@ def _evidence(route: RouteReport, standing: Standing | None) -> str:
     sampled = f"{route.sample} compared" if route.sample else ""
     if standing is None or not (standing.comparisons or standing.outcome or standing.is_rolled_back):
         return f'<span class="quiet">{escape(sampled)}</span>' if sampled else ""
-    lines = [f'<div class="{"differs" if standing.mismatches else ""}">{escape(differing(standing))}</div>']
+    lines = []
+    if standing.comparisons or standing.outcome:
+        kind = "differs" if standing.mismatches else ""
+        lines.append(f'<div class="{kind}">{escape(differing(standing))}</div>')
     words = verdict(standing)
     if words:
         lines.append(f'<div class="{_OUTCOMES.get(standing.outcome, "quiet")}">{escape(words)}</div>')

@@ -146,6 +146,28 @@ def events(project: Project) -> list[dict[str, Any]]:
     return found
 
 
+def test_with_a_broken_store_the_file_is_the_way_back(project: Project) -> None:
+    with running(project) as gateway_:
+        run(project, "hold", "/search")
+        run(project, "resume", "/search")
+        state = project.folder / ".gateway" / "state.db"
+        for name in ("state.db", "state.db-wal", "state.db-shm"):
+            state.with_name(name).unlink(missing_ok=True)
+        state.write_bytes(b"this is no database" * 500)
+
+        def refused() -> str:
+            result = gateway("rollback", "--live", "/search", "--dry-run", folder=project.folder)
+            return result.stderr if result.returncode == 3 else ""
+
+        said = wait_until(refused, timeout_s=20, what="the refusal")
+        assert said.rstrip().endswith("the file needs no store: gateway rollback 'GET /search'")
+        text = run(project, "status")
+        assert "the store cannot be used" in text
+        assert "GET /search" in text
+        run(project, "rollback", "/search")
+        wait_until(lambda: served_by(gateway_) == {"legacy"}, timeout_s=10, what="legacy by the file")
+
+
 def test_a_dry_run_says_what_would_happen(project: Project) -> None:
     with running(project) as gateway_:
         said = run(project, "rollback", "--live", "--dry-run", "/search")
