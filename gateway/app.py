@@ -40,10 +40,12 @@ from gateway.serving.generation import Generation, Way, WayMaker
 from gateway.serving.guard import Guard
 from gateway.serving.limits import RateLimiter
 from gateway.serving.measuring import Measures
+from gateway.serving.pulse import Pulse
 from gateway.serving.reload import watch_file
 from gateway.serving.reporting import Reporter
 from gateway.serving.sampling import Sampler
 from gateway.serving.tally import NO_STAGE, UNMATCHED, Overhead, Tally
+from gateway.serving.watchdog import Watchdog
 from gateway.shadowing.ledger import Ledger
 from gateway.shadowing.shadows import Shadows
 from gateway.table.spec import Stage
@@ -99,7 +101,11 @@ class Gateway(FastAPI):
         )
         self._clerk = Clerk(self.rollout, self._standing_rows)
         self.ledger = Ledger(Redactor(os.urandom(32), compare.redact), lambda: self.rollout.store)
-        self.shadows = Shadows(self.ledger, limit_bytes=compare.memory_cap_bytes)
+        self._pulse = Pulse()
+        self._watchdog = Watchdog(self._pulse, lambda: self.front.generation)
+        self.shadows = Shadows(
+            self.ledger, limit_bytes=compare.memory_cap_bytes, lag_s=lambda: self._pulse.lag_s
+        )
         self._reporter = Reporter(self._tallies, self.ledger)
         self._measures = Measures(self._tallies, self.ledger, self._overhead, self._count_more)
         self._recorder = recorder_from_environ(os.environ, redact=self._spec.compare.redact)
@@ -168,6 +174,10 @@ class Gateway(FastAPI):
                     stack.push_async_callback(backend.stop, STOP_GRACE_S)
                     await backend.start()
                 stack.push_async_callback(self.shadows.stop)
+                self._pulse.start(asyncio.get_running_loop())
+                stack.callback(self._pulse.stop)
+                self._watchdog.start()
+                stack.callback(self._watchdog.stop)
                 stop = asyncio.Event()
                 watching = asyncio.create_task(
                     watch_file(self.migration.path, self._spec.digest, self.reload, stop)
@@ -280,6 +290,7 @@ class Gateway(FastAPI):
             "unmatched": self._tallies[UNMATCHED].by_backend() if UNMATCHED in self._tallies else {},
             "threads": dict(self.legacy.health().facts),
             "in_flight": self.front.in_flight,
+            "lag_s": round(self._pulse.worst_lag_s(), 3),
             "store": _word_store(self.store),
             "shadow_dropped": self.ledger.dropped(),
             "shadow_stopped": self.ledger.stopped(),
@@ -290,14 +301,11 @@ class Gateway(FastAPI):
 
     def _count_more(self) -> dict[str, float]:
         """Return what this worker has counted besides its requests."""
-        if self.store is None:
-            return {}
-        facts = self.store.health().facts.items()
-        return {
-            f"unstored.{kind}": float(n)
-            for name, n in facts
-            if (kind := name.removeprefix("dropped_")) != name
-        }
+        counts: dict[str, float] = {"blocks": self._watchdog.blocks}
+        for name, number in self.store.health().facts.items() if self.store is not None else ():
+            if name.startswith("dropped_"):
+                counts[f"unstored.{name.removeprefix('dropped_')}"] = float(number)
+        return counts
 
     async def probed_standing(self) -> dict[str, Any]:
         """Return the standing after a connection was tried to every backend that runs elsewhere."""

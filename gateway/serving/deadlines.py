@@ -2,6 +2,9 @@
 
 Requests that share a timeout expire in the order in which they came, so an ordered dict is the queue:
 arming and disarming cost two dict operations and no timer of their own.
+
+A sweep that comes late itself says nothing about a backend: the event loop was held, and answers that came
+in time still wait to be taken. They get a moment to be, once.
 """
 
 from __future__ import annotations
@@ -9,6 +12,9 @@ from __future__ import annotations
 import asyncio
 from time import monotonic
 from typing import Protocol
+
+LATE_S = 0.1
+"""How late a sweep may come, and how long the moment is."""
 
 
 class Expiring(Protocol):
@@ -22,12 +28,13 @@ class Expiring(Protocol):
 class Deadlines:
     """Expire whatever was armed more than ``timeout_s`` seconds ago and not disarmed since."""
 
-    __slots__ = ("_armed", "_timer", "timeout_s")
+    __slots__ = ("_armed", "_has_waited", "_timer", "timeout_s")
 
     def __init__(self, timeout_s: float) -> None:
         self.timeout_s = timeout_s
         self._armed: dict[Expiring, float] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._has_waited = False
 
     def arm(self, item: Expiring) -> None:
         """Start the time of ``item``, which is not armed."""
@@ -47,6 +54,12 @@ class Deadlines:
     def _sweep(self) -> None:
         self._timer = None
         now = monotonic()
+        oldest = next(iter(self._armed.values()), now)
+        if now - oldest - self.timeout_s > LATE_S and not self._has_waited:
+            self._has_waited = True
+            self._timer = asyncio.get_running_loop().call_later(LATE_S, self._sweep)
+            return
+        self._has_waited = False
         limit = now - self.timeout_s + 0.001
         expired = []
         for item, since in self._armed.items():

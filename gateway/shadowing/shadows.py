@@ -22,6 +22,8 @@ from gateway.shadowing.call import call_shadow
 from gateway.shadowing.fair_queue import FairQueue
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gateway.backends.base import AsgiApp
     from gateway.compare.observation import Observation
     from gateway.shadowing.exchange import Exchange
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("gateway.shadow")
 
-LAG_PERIOD_S = 0.05
 LAG_LIMIT_S = 0.1
 
 
@@ -53,7 +54,10 @@ class Job:
 
 
 class Shadows:
-    """Queue jobs, run them, and enter what they come to in the ledger."""
+    """Queue jobs, run them, and enter what they come to in the ledger.
+
+    ``lag_s`` returns how late the event loop came to its last timer, in seconds.
+    """
 
     def __init__(
         self,
@@ -62,9 +66,10 @@ class Shadows:
         limit: int = 1_000,
         limit_bytes: int = 64 * 1024 * 1024,
         concurrency: int = 4,
+        lag_s: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self.ledger = ledger
-        self.is_lagging = False
+        self._lag_s = lag_s
         self._queue: FairQueue[Job] = FairQueue(limit=limit, limit_bytes=limit_bytes, slots=concurrency)
         self._is_wanted = asyncio.Event()
         self._concurrency = concurrency
@@ -75,7 +80,7 @@ class Shadows:
         """Take a job, or count why not. Returns at once, whatever the state of things."""
         if not self._tasks:
             self._start()
-        if self.is_lagging:
+        if self._lag_s() > LAG_LIMIT_S:
             self.ledger.drop("event loop lag")
         elif job.exchange.record.body.is_truncated:
             self.ledger.drop("request body over the cap")
@@ -105,14 +110,6 @@ class Shadows:
         writes.install()
         loop = asyncio.get_running_loop()
         self._tasks = [loop.create_task(self._work()) for _ in range(self._concurrency)]
-        self._tasks.append(loop.create_task(self._watch_lag()))
-
-    async def _watch_lag(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            before = loop.time()
-            await asyncio.sleep(LAG_PERIOD_S)
-            self.is_lagging = loop.time() - before - LAG_PERIOD_S > LAG_LIMIT_S
 
     async def _work(self) -> None:
         while True:
