@@ -17,9 +17,11 @@ from gateway.ci.databases import open_original
 from gateway.ci.freezing import BEFORE_S
 from gateway.ci.judging import Gathered, Settings
 from gateway.ci.proposing import noise_of
-from gateway.ci.results import RuleReport, Run
+from gateway.ci.results import Crash, RuleReport, Run, visible
 from gateway.ci.running import run_scenarios
+from gateway.ci.servers import SideError
 from gateway.ci.sides import OwnSide, RemoteSide, SideOptions
+from gateway.ci.tables import StateError
 from gateway.compare.redaction import Redactor
 from gateway.errors import GatewayError
 
@@ -33,6 +35,10 @@ if TYPE_CHECKING:
     from gateway.table.route import Snapshot
 
 
+LOG_BYTES = 65_536
+"""How much of a dead server's log reports hold, from its end."""
+
+
 class UsageError(GatewayError):
     """Report options that do not go together; nothing was compared."""
 
@@ -43,6 +49,7 @@ class Options:
 
     ``database_env`` names the variable that holds the database's URL; ``has_database`` False says that the
     apps keep no state worth a copy. ``repeated_share`` (0 to 1) of the safe requests is sent to legacy twice.
+    ``logs`` is the folder in which the servers' logs stay, None for one that is thrown away.
     """
 
     config: Path
@@ -58,6 +65,8 @@ class Options:
     generated: int = 0
     generated_headers: tuple[tuple[str, str], ...] = ()
     repeated_share: float = 0.0
+    body_cap_bytes: int | None = None
+    logs: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +86,10 @@ def compare_corpus(
     environ: Mapping[str, str] | None = None,
     ears: Ears | None = None,
 ) -> Run:
-    """Run the corpus on both sides and return what was found; Ctrl-C returns what was found until then.
+    """Run the corpus on both sides and return what was found.
 
-    Raises :class:`UsageError`, :class:`~gateway.ci.databases.StateError` or
-    :class:`~gateway.ci.servers.SideError` when it cannot begin or go on.
+    Ctrl-C, and a side that does not start or dies, return what was found until then. Raises
+    :class:`UsageError`, or :class:`~gateway.ci.tables.StateError` where the state cannot be copied.
     """
     ears = ears or Ears()
     environ = dict(os.environ if environ is None else environ)
@@ -100,9 +109,11 @@ def compare_corpus(
         has_attempts=options.has_attempts,
         is_frozen=options.is_frozen,
         repeated_share=options.repeated_share,
+        body_cap_bytes=options.body_cap_bytes,
     )
     gathered = Gathered(settings)
     is_interrupted = False
+    crash: Crash | None = None
     with ExitStack() as stack:
         if against:
             make_pair, make_again = _remote_pairs(against), None
@@ -122,6 +133,8 @@ def compare_corpus(
                 _generate(make_pair, gathered, options, description or {})
         except KeyboardInterrupt:
             is_interrupted = True
+        except (SideError, StateError) as exc:
+            crash = _crash(exc, keep=options.logs is None)
     notes = [*corpus.notes, *gathered.notes, *_unseen(gathered)]
     return Run(
         selection=selection,
@@ -142,7 +155,23 @@ def compare_corpus(
         judging_s=gathered.judging_s,
         is_strict=options.is_strict,
         is_interrupted=is_interrupted,
+        crash=crash,
     )
+
+
+def _crash(exc: SideError | StateError, *, keep: bool) -> Crash:
+    """Put into words why the run cannot go on; ``keep``: the log would go with its folder."""
+    log = exc.log if isinstance(exc, SideError) else None
+    if log is None or not log.exists():
+        return Crash(str(exc))
+    if keep:
+        descriptor, name = tempfile.mkstemp(prefix=f"gateway-compare-{log.stem}-", suffix=".log")
+        os.close(descriptor)
+        log = Path(shutil.copyfile(log, name))
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - LOG_BYTES))
+        text = file.read().decode("utf-8", "replace")
+    return Crash(str(exc), visible(text).strip(), str(log))
 
 
 def _generate(
@@ -205,9 +234,12 @@ def _own_sides(
                 f"backends.{backend.name} is a url: it runs elsewhere and cannot be given a copy of the "
                 "database; compare running servers with --against URL URL, or leave --database-env out"
             )
+    if options.logs is not None:
+        options.logs.mkdir(parents=True, exist_ok=True)
     side_options = SideOptions(
         config=options.config.absolute(),
         folder=folder,
+        logs=options.logs or folder,
         database=database,
         frozen=f"{int(time.time()) - BEFORE_S}:{secrets.token_hex(8)}" if options.is_frozen else "",
         environ=environ,

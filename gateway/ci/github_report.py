@@ -35,6 +35,12 @@ def github_report(run: Run) -> str:
         for each in run.bad_rules
     ]
     lines += [_command("error", run.table, 0, "gateway compare", failure) for failure in run.failures]
+    if run.crash is not None:
+        lines.append(_command("error", run.table, 0, "gateway compare", run.crash.text))
+    for each in (*run.undecided, *run.unsent):
+        file, _, line = each.source.rpartition(":")
+        title = each.route or "gateway compare"
+        lines.append(_command("warning", file, int(line) if line.isdigit() else 0, title, each.note))
     lines += [
         _command(
             "warning", run.table, row.route.spec.line, row.key, "no request of the corpora exercised this row"

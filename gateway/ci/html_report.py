@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from gateway.ci.results import Verdict, visible
-from gateway.ci.terminal import by_route, coverage, raised_in
+from gateway.ci.terminal import by_route, coverage, missing, raised_in
 from gateway.compare.beside import folded, readable, side_by_side
 from gateway.compare.difference import Outcome
 
@@ -27,6 +27,7 @@ _HEADLINES = {
     Verdict.MATCHED: ("same", "The same"),
     Verdict.DIFFERENT: ("different", "Different"),
     Verdict.NOT_COMPARED: ("unknown", "Not a pass: not everything was exercised"),
+    Verdict.BROKEN: ("different", "Not finished"),
     Verdict.INTERRUPTED: ("unknown", "Interrupted"),
 }
 
@@ -50,6 +51,7 @@ def html_report(run: Run) -> str:
         rows=[_row(row, failing) for row in rows],
         sections=[_section(row, failing[row.key], run) for row in rows if row.key in failing],
         sent=sum(1 for each in run.exchanges if each.outcome is not None),
+        missing=missing(run),
         correlations=list(dict.fromkeys(run.correlations)),
     )
 
@@ -60,7 +62,8 @@ def _row(row: RowTally, failing: dict[str, list[Finding]]) -> dict[str, object]:
     elif row.key in failing:
         mark = "different"
     else:
-        mark = "same" if row.is_exercised else "unknown"
+        is_judged = row.is_exercised and not row.outcomes[Outcome.TRUNCATED]
+        mark = "same" if is_judged else "unknown"
     return {
         "key": row.key,
         "id": row.route.id,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from gateway.ci.terminal import missing
+
 if TYPE_CHECKING:
     from gateway.ci.proposing import Noise
     from gateway.ci.results import Exchange, RowTally, Run
@@ -33,6 +35,9 @@ def as_json(run: Run) -> dict[str, Any]:
             "rows": [route.key for route in run.selection.routes],
             "left_out": [{"row": key, "why": why} for key, why in run.selection.left_out],
         },
+        "crash": None
+        if run.crash is None
+        else {"text": run.crash.text, "log": run.crash.log, "log_file": run.crash.path},
         "scenarios": {"all": run.scenario_count, "done": run.scenarios_done},
         "elapsed_s": round(run.elapsed_s, 3),
         "judging_s": round(run.judging_s, 3),
@@ -62,6 +67,7 @@ def as_json(run: Run) -> dict[str, Any]:
         ],
         "noise": _noise(run.noise) if run.noise is not None else None,
         "failures": list(run.failures),
+        "missing": missing(run),
         "notes": list(run.notes),
         "exchanges": [_exchange(each) for each in run.exchanges],
     }

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote
 
-from gateway.ci.results import Exchange, RowTally, visible
+from gateway.ci.results import NO_ANSWER, Exchange, RowTally, visible
 from gateway.ci.rows import KeyMap
 from gateway.ci.sides import is_answered_by_new
 from gateway.compare.engine import compare, terms_for
@@ -42,6 +42,7 @@ class Settings:
     """Hold what stays the same for a whole run. ``base_url`` is the address in ``curl`` lines.
 
     ``repeated_share`` (0 to 1) is the share of safe requests on which control is called twice.
+    ``body_cap_bytes`` None takes the table's cap, and at least :data:`LEAST_CAP_BYTES`.
     """
 
     snapshot: Snapshot
@@ -56,10 +57,13 @@ class Settings:
     has_attempts: bool = False
     is_frozen: bool = False
     repeated_share: float = 0.0
+    body_cap_bytes: int | None = None
 
     @property
     def cap_bytes(self) -> int:
         """Return up to which size a body is captured."""
+        if self.body_cap_bytes is not None:
+            return self.body_cap_bytes
         return max(self.snapshot.spec.compare.body_cap_bytes, LEAST_CAP_BYTES)
 
 
@@ -133,9 +137,18 @@ class Judge:
         self.settings = gathered.settings
 
     def judge(
-        self, mine: list[Done], theirs: list[Done], control: Side, correlations: list[Correlation]
+        self,
+        mine: list[Done],
+        theirs: list[Done],
+        control: Side,
+        correlations: list[Correlation],
+        *,
+        is_whole: bool = True,
     ) -> dict[int, Comparison]:
-        """Compare every pair of answers, add what was found; return the comparisons by number (from 1)."""
+        """Compare every pair of answers, add what was found; return the comparisons by number (from 1).
+
+        ``is_whole`` False: the scenario was not run to its end, and does not count as done.
+        """
         compared: dict[int, Comparison] = {}
         pairing, keys = Pairing(), KeyMap()
         tables = control.reading().tables
@@ -145,6 +158,11 @@ class Judge:
                 route = one.route
                 if one.asked is None or other.asked is None or route is None:
                     self._skip(number, one, other)
+                    continue
+                statuses = one.asked.observation.status, other.asked.observation.status
+                if not any(statuses):
+                    raised = one.asked.observation.raised
+                    self._skip(number, one, other, f"{NO_ANSWER}: {raised.message if raised else ''}")
                     continue
                 if not self.settings.is_remote and not is_answered_by_new(route):
                     self._skip(number, one, other, "only legacy has it")
@@ -167,7 +185,7 @@ class Judge:
                 self._add(number, one, other, left, right, comparison)
             self.gathered.correlations.extend(correlations)
             self.gathered.skipped_tables.update(control.reading().skipped)
-            self.gathered.scenarios_done += 1
+            self.gathered.scenarios_done += is_whole
             self.gathered.judging_s += time.perf_counter() - began
         return compared
 

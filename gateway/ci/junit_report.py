@@ -8,9 +8,11 @@ from xml.etree import ElementTree
 
 from gateway.compare.curl import curl_line
 from gateway.compare.difference import Outcome
+from gateway.compare.signature import signature_of
 
 if TYPE_CHECKING:
     from gateway.ci.results import Exchange, Run
+    from gateway.compare.signature import Signature
 
 # XML 1.0, 2.2: what no document may hold, escaped or not.
 _FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -19,14 +21,16 @@ _FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff
 def junit_report(run: Run) -> str:
     """Return the run as a JUnit document; what fails the run outside of any request is a case of its own."""
     failing = {finding.signature for finding in run.failing}
+    unsent = {id(each): each for each in run.unsent}
     suites = ElementTree.Element("testsuites", name="gateway compare", time=f"{run.elapsed_s:.3f}")
     for row in run.rows:
         if not row.is_selected:
             continue
-        exchanges = [each for each in run.exchanges if each.route == row.key and each.outcome is not None]
         suite = _suite(suites, row.key)
-        for exchange in exchanges:
-            _case(suite, exchange, is_failing=any(s.route == row.key for s in failing))
+        for exchange in run.exchanges:
+            if exchange.route == row.key and (exchange.outcome is not None or exchange.is_unsent):
+                unsent.pop(id(exchange), None)
+                _case(suite, exchange, failing)
         if not row.is_exercised:
             case = ElementTree.SubElement(suite, "testcase", name="is exercised", classname=_clean(row.key))
             ElementTree.SubElement(case, "failure", message="no request was compared on this row")
@@ -36,13 +40,16 @@ def junit_report(run: Run) -> str:
         for each in run.bad_rules
     ]
     others += [("run", "gateway compare", text) for text in run.failures]
-    if others:
+    others += [(each.label, each.source, each.note) for each in unsent.values()]
+    if others or not run.is_whole:
         suite = _suite(suites, "rules and run")
         for name, place, text in others:
             case = ElementTree.SubElement(suite, "testcase", name=_clean(name), classname=_clean(place))
             ElementTree.SubElement(case, "failure", message=_clean(text))
+        if not run.is_whole:
+            _unfinished(suite, run)
         _count(suite)
-    for name in ("tests", "failures", "skipped"):
+    for name in ("tests", "failures", "errors", "skipped"):
         suites.set(name, str(sum(int(suite.get(name, "0")) for suite in suites)))
     ElementTree.indent(suites)
     return (
@@ -54,7 +61,16 @@ def _suite(parent: ElementTree.Element, name: str) -> ElementTree.Element:
     return ElementTree.SubElement(parent, "testsuite", name=_clean(name))
 
 
-def _case(suite: ElementTree.Element, exchange: Exchange, *, is_failing: bool) -> None:
+def _unfinished(suite: ElementTree.Element, run: Run) -> None:
+    case = ElementTree.SubElement(suite, "testcase", name="run to the end", classname="gateway compare")
+    done = f"{run.scenarios_done} of {run.scenario_count} scenarios were run to their end"
+    text = f"interrupted: {done}" if run.crash is None else f"{run.crash.text}; {done}"
+    error = ElementTree.SubElement(case, "error", message=_clean(text))
+    if run.crash is not None and run.crash.log:
+        error.text = _clean(f"the server's log ends:\n{run.crash.log}")
+
+
+def _case(suite: ElementTree.Element, exchange: Exchange, failing: set[Signature]) -> None:
     path = re.sub(r"^https?://[^/]*", "", exchange.request.url)
     case = ElementTree.SubElement(
         suite,
@@ -63,8 +79,12 @@ def _case(suite: ElementTree.Element, exchange: Exchange, *, is_failing: bool) -
         classname=_clean(exchange.route),
         file=_clean(exchange.source.rpartition(":")[0] or exchange.source),
     )
-    if exchange.outcome is Outcome.MISMATCHED and is_failing:
-        counted = [each for each in exchange.differences if each.is_failing]
+    counted = [
+        each
+        for each in exchange.differences
+        if each.is_failing and signature_of(exchange.route, each) in failing
+    ]
+    if counted:
         failure = ElementTree.SubElement(
             case, "failure", message=_clean("; ".join(f"{each.kind} {each.place}" for each in counted[:5]))
         )
@@ -76,13 +96,16 @@ def _case(suite: ElementTree.Element, exchange: Exchange, *, is_failing: bool) -
             )
             + f"\n{curl_line(exchange.request)}"
         )
+    elif exchange.is_unsent:
+        ElementTree.SubElement(case, "failure", message=_clean(exchange.note))
     elif exchange.outcome is Outcome.TRUNCATED:
-        ElementTree.SubElement(case, "skipped", message=_clean(exchange.note))
+        ElementTree.SubElement(case, "failure", message=_clean(f"not compared to the end: {exchange.note}"))
 
 
 def _count(suite: ElementTree.Element) -> None:
     suite.set("tests", str(len(suite)))
     suite.set("failures", str(sum(1 for case in suite if case.find("failure") is not None)))
+    suite.set("errors", str(sum(1 for case in suite if case.find("error") is not None)))
     suite.set("skipped", str(sum(1 for case in suite if case.find("skipped") is not None)))
 
 

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from gateway.ci.results import Verdict
-from gateway.ci.terminal import by_route, coverage
+from gateway.ci.terminal import by_route, coverage, missing
 from gateway.compare.difference import Outcome
 
 if TYPE_CHECKING:
@@ -17,10 +17,12 @@ LIMIT_BYTES = 1_000_000
 """GitHub refuses a step summary above 1 MiB (1,048,576 bytes)."""
 
 _VALUE_WIDTH = 500
+LOG_LINES = 100
 _HEADINGS = {
     Verdict.MATCHED: "✅ The same",
     Verdict.DIFFERENT: "❌ Different",
     Verdict.NOT_COMPARED: "⚠️ Not a pass: not everything was exercised",
+    Verdict.BROKEN: "❌ Not finished",
     Verdict.INTERRUPTED: "⚠️ Interrupted",
 }
 
@@ -31,8 +33,8 @@ def markdown_report(run: Run) -> str:
     head = [
         f"## {_HEADINGS[run.verdict]}: {run.sides[0]} against {run.sides[1]}",
         "",
-        f"{sent} requests in {run.scenario_count} scenarios, {run.elapsed_s:.1f} s; "
-        f"{_text(run.selection.how)}.",
+        f"{sent} requests in {_scenarios(run)} scenarios, {run.elapsed_s:.1f} s; {_text(run.selection.how)}.",
+        *_crash(run),
         "",
         "| | row | requests | differ | waived | |",
         "| --- | --- | ---: | ---: | ---: | --- |",
@@ -40,6 +42,7 @@ def markdown_report(run: Run) -> str:
         "",
         *(_bad_rule(each, run) for each in run.bad_rules),
         *(f"- ❌ {_text(failure)}" for failure in run.failures),
+        *(f"- ⚠️ {_text(text)}" for text in missing(run)),
         *(f"- {_text(note)}" for note in run.notes),
         "",
     ]
@@ -60,8 +63,23 @@ def markdown_report(run: Run) -> str:
     return "".join(pieces)
 
 
+def _scenarios(run: Run) -> str:
+    return str(run.scenario_count) if run.is_whole else f"{run.scenarios_done} of {run.scenario_count}"
+
+
+def _crash(run: Run) -> list[str]:
+    if run.crash is None:
+        return []
+    lines = ["", f"**{_text(run.crash.text)}**"]
+    if run.crash.log:
+        log = "\n".join(run.crash.log.splitlines()[-LOG_LINES:])
+        lines += ["", "Its log ends:", "", *_fenced(log, "text")]
+    return lines
+
+
 def _row(row: RowTally) -> str:
-    mark = "❌" if row.mismatched else "✅" if row.is_exercised else "⚠️"
+    is_judged = row.is_exercised and not row.outcomes[Outcome.TRUNCATED]
+    mark = "❌" if row.mismatched else "✅" if is_judged else "⚠️"
     counts = f"{row.requests} | {row.mismatched} | {row.outcomes[Outcome.WAIVED]}"
     return f"| {mark} | {_code(row.key)} | {counts} | {_text(coverage(row))} |"
 

@@ -1,7 +1,8 @@
 """Hold what a run found: one outcome a request, one tally a row, one finding a signature, and the verdict.
 
-A row that was selected and not exercised is not a pass. Nothing here is waived away: what an equivalence or a
-rule accepted is counted and shown.
+A row that was selected and not exercised is not a pass; neither is an answer that was not compared to its
+end, nor a request that could not be sent. Nothing here is waived away: what an equivalence or a rule accepted
+is counted and shown.
 """
 
 from __future__ import annotations
@@ -32,12 +33,20 @@ def visible(text: str) -> str:
     return _CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
+NOT_SENT = "not sent"
+"""How the note of a request begins that could not be made on a side."""
+
+NO_ANSWER = "no answer from either side"
+"""How the note of a request begins to which nobody said anything: that is not to say the same."""
+
+
 class Verdict(IntEnum):
     """Be the exit status of a comparison."""
 
     MATCHED = 0
     DIFFERENT = 1
     NOT_COMPARED = 2
+    BROKEN = 3
     INTERRUPTED = 130
 
 
@@ -64,9 +73,23 @@ class Exchange:
     raised: tuple[tuple[str, str], ...] = ()
 
     @property
+    def is_unsent(self) -> bool:
+        """Tell whether the request could not be sent to both sides, or neither answered."""
+        return self.outcome is None and self.note.startswith((NOT_SENT, NO_ANSWER))
+
+    @property
     def label(self) -> str:
         """Return the request in a few words."""
         return f"{self.request.method} {self.request.url}"
+
+
+@dataclass(frozen=True, slots=True)
+class Crash:
+    """Say in one line why a run could not go on; ``log`` is the end of its server's log, in ``path``."""
+
+    text: str
+    log: str = ""
+    path: str = ""
 
 
 @dataclass(slots=True)
@@ -163,6 +186,12 @@ class Run:
     judging_s: float = 0.0
     is_strict: bool = False
     is_interrupted: bool = False
+    crash: Crash | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Tell whether every scenario was run."""
+        return not self.is_interrupted and self.crash is None
 
     @property
     def failing(self) -> tuple[Finding, ...]:
@@ -185,6 +214,18 @@ class Run:
         return tuple(row for row in self.rows if row.is_selected and not row.is_exercised)
 
     @property
+    def undecided(self) -> tuple[Exchange, ...]:
+        """Return the requests on selected rows whose answers were not compared to their end."""
+        return tuple(
+            each for each in self.exchanges if each.outcome is Outcome.TRUNCATED and each.is_selected
+        )
+
+    @property
+    def unsent(self) -> tuple[Exchange, ...]:
+        """Return the requests that could not be sent to both sides, or that neither answered."""
+        return tuple(each for each in self.exchanges if each.is_unsent)
+
+    @property
     def bad_rules(self) -> tuple[RuleReport, ...]:
         """Return the rules that fail the run."""
         states = {"expired", "broken"} | ({"dead"} if self.is_strict else set())
@@ -195,8 +236,10 @@ class Run:
         """Return what the run comes to, and the exit status."""
         if self.is_interrupted:
             return Verdict.INTERRUPTED
+        if self.crash is not None:
+            return Verdict.BROKEN
         if self.failing or self.bad_rules or self.failures:
             return Verdict.DIFFERENT
-        if self.selection.routes and self.unexercised:
+        if self.selection.routes and (self.unexercised or self.undecided or self.unsent):
             return Verdict.NOT_COMPARED
         return Verdict.MATCHED

@@ -20,9 +20,11 @@ from gateway.ci.correlation import Correlation, Correlator, Jar
 from gateway.ci.exchange import Sent
 from gateway.ci.judging import Done, Judge, record_of
 from gateway.ci.proposing import hold_to_itself, sampled
+from gateway.ci.results import NOT_SENT
 from gateway.ci.security import Attempted, attempts, credentials, is_let_in
 from gateway.ci.variables import Unfilled, Variables, filled
 from gateway.compare.curl import curl_line
+from gateway.errors import GatewayError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -105,11 +107,15 @@ def run_scenario(
     """Run one scenario on both sides and compare; with ``again`` a share of control against itself, too."""
     runner = _Scenario(scenario, gathered, stop or threading.Event())
     mine = runner.run(control, None)
-    theirs = runner.run(candidate, mine)
-    if len(theirs) == len(scenario.requests) or not runner.stop.is_set():
-        compared = Judge(scenario, gathered).judge(mine, theirs, control, runner.correlations)
-        if again is not None and not runner.stop.is_set():
-            runner.repeat(mine, compared, again)
+    try:
+        theirs = runner.run(candidate, mine)
+    except GatewayError:
+        # What was answered until then is worth its comparison.
+        runner.judge(mine, runner.done, control)
+        raise
+    compared = runner.judge(mine, theirs, control)
+    if again is not None and not runner.stop.is_set():
+        runner.repeat(mine, compared, again)
     if gathered.settings.has_attempts and not runner.stop.is_set():
         runner.attempt(mine, control, candidate)
 
@@ -126,6 +132,13 @@ class _Scenario:
         self.correlations: list[Correlation] = []
         self.attempted: list[Attempted] = []
         self.is_attempting = False
+        self.done: list[Done] = []
+
+    def judge(self, mine: list[Done], theirs: list[Done], control: Side) -> dict[int, Comparison]:
+        """Compare what both sides have answered, be that all or not."""
+        is_whole = len(mine) == len(theirs) == len(self.scenario.requests)
+        judge = Judge(self.scenario, self.gathered)
+        return judge.judge(mine, theirs, control, self.correlations, is_whole=is_whole)
 
     def repeat(self, mine: list[Done], compared: dict[int, Comparison], again: Side) -> None:
         """Run the scenario on control once more, as far as needed, and hold control against itself."""
@@ -147,7 +160,7 @@ class _Scenario:
         )
         jar, correlator = Jar(), Correlator(scenario.name)
         moment = sha256(scenario.name.encode()).hexdigest()[:16]  # a header's value, whatever the name holds
-        done: list[Done] = []
+        self.done = done = []
         for number, request in enumerate(scenario.requests, 1):
             if self.stop.is_set():
                 break
@@ -157,7 +170,7 @@ class _Scenario:
             try:
                 sent = original if request.is_literal else filled(original, variables, request.source)
             except Unfilled as exc:
-                done.append(Done(request, None, original, None, f"not sent: {exc}"))
+                done.append(Done(request, None, original, None, f"{NOT_SENT}: {exc}"))
                 continue
             if theirs is not None and theirs.asked is not None:
                 # What control was sent stands for what has no value of its own on this side.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -17,7 +18,6 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from gateway.ci.results import visible
 from gateway.compare.observation import Effects, OutboundCall, Queries
 from gateway.errors import GatewayError
 
@@ -26,12 +26,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 START_TIMEOUT_S = 60.0
-LOG_LINES = 25
 _POLL_S = 0.01
 
 
 class SideError(GatewayError):
-    """Report a side that could not be started, or died; the text holds the end of its log."""
+    """Report a side that could not be started, or died. ``log`` is its server's log, where it has one."""
+
+    def __init__(self, text: str, log: Path | None = None) -> None:
+        super().__init__(text)
+        self.log = log
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,14 @@ class SideServer:
     """Run one implementation as a process of its own on a loopback port."""
 
     def __init__(
-        self, name: str, config: Path, log: Path, environ: Mapping[str, str], *, frozen: str = ""
+        self,
+        name: str,
+        config: Path,
+        log: Path,
+        environ: Mapping[str, str],
+        *,
+        folder: Path,
+        frozen: str = "",
     ) -> None:
         self.name = name
         self.log = log
@@ -71,7 +81,7 @@ class SideServer:
         listener.bind(("127.0.0.1", 0))
         listener.listen(128)  # who asks between "ready" and the server's own listen() must not be refused
         self.host, self.port = listener.getsockname()
-        reports = log.with_suffix(".reports")
+        reports = folder / f"{log.stem}.reports"
         theirs = os.open(reports, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         self._report = os.open(reports, os.O_RDONLY)
         command = [
@@ -109,14 +119,14 @@ class SideServer:
             is_over = self._process.poll() is not None
             self._read()
             if self._failure or (is_over and not self._is_ready):
-                text = self._failure or f"{self.name} ended before it could serve{self.last_lines()}"
+                text = self._failure or f"ended before it could serve ({self.epitaph()})"
                 self.stop()
-                raise SideError(text if self.name in text else f"{self.name}: {text}")
+                raise SideError(text if self.name in text else f"{self.name}: {text}", self.log)
             if self._is_ready:
                 return
             if time.monotonic() > deadline:
                 self.stop()
-                raise SideError(f"{self.name} did not start within {timeout_s:g} s{self.last_lines()}")
+                raise SideError(f"{self.name} did not start within {timeout_s:g} s", self.log)
             time.sleep(_POLL_S)
 
     def told(self, number: str) -> Told:
@@ -124,21 +134,21 @@ class SideServer:
         self._read()
         return self._told.pop(number, Told())
 
-    @property
-    def is_running(self) -> bool:
-        """Tell whether the process lives."""
-        return self._process.poll() is None
-
-    def last_lines(self) -> str:
-        """Return the end of the log, indented, after a colon; or that there is none."""
+    def has_died(self, within_s: float = 0.5) -> bool:
+        """Tell whether the process has ended, or does so now: its connections close a little earlier."""
         try:
-            text = self.log.read_text("utf-8", "replace")
-        except OSError:
-            text = ""
-        lines = visible(text).splitlines()[-LOG_LINES:]
-        return (
-            "; its log ends:\n" + "\n".join(f"  {line}" for line in lines) if lines else "; it wrote nothing"
-        )
+            self._process.wait(within_s)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def epitaph(self) -> str:
+        """Say how the process ended."""
+        code = self._process.poll()
+        if code is not None and code < 0:
+            with contextlib.suppress(ValueError):
+                return f"killed by {signal.Signals(-code).name}"
+        return f"exit status {code}"
 
     def kill(self) -> None:
         """Kill the process; :meth:`stop` is still to be called."""

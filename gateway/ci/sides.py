@@ -8,10 +8,11 @@ would be behind the gateway. A **remote side** is a server that somebody else ru
 from __future__ import annotations
 
 import os
+import socket
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, urlsplit
 
 from gateway.ci.exchange import Address, Sent, send
 from gateway.ci.outbound import settled
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 NUMBER_HEADER = "X-Gateway-Compare-Number"
 MOMENT_HEADER = "X-Gateway-Compare-Moment"
+CONNECT_TIMEOUT_S = 10.0
 _PATH_SAFE = "/-._~!$&'()*+,;=:@"
 
 
@@ -77,9 +79,19 @@ class RemoteSide:
 
     def __init__(self, url: str) -> None:
         self._address = Address(url, is_own=False)
+        self._is_there = False
 
     def prepare(self) -> None:
-        """Do nothing: its state is not ours."""
+        """See once that somebody listens; raises :class:`SideError`. Its state is not ours."""
+        if self._is_there:
+            return
+        parts = urlsplit(self._address.url)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        try:
+            socket.create_connection((parts.hostname or "", port), CONNECT_TIMEOUT_S).close()
+        except OSError as exc:
+            raise SideError(f"nothing answers at {self._address.url}: {exc.strerror or exc}") from exc
+        self._is_there = True
 
     def ask(self, sent: Sent, route: Route | None, moment: str, *, cap_bytes: int, timeout_s: float) -> Asked:
         """Send one request as it is."""
@@ -106,6 +118,7 @@ class SideOptions:
 
     config: Path
     folder: Path
+    logs: Path
     database: tuple[str, Original] | None = None
     frozen: str = ""
     environ: Mapping[str, str] | None = None
@@ -167,10 +180,9 @@ class OwnSide:
         )
         if is_bodiless:
             observation = replace(observation, body=Body())
-        if observation.status == 0 and not server.is_running:
-            raise SideError(
-                f"{backend} died while it answered {sent.method} {sent.target}{server.last_lines()}"
-            )
+        if observation.raised is not None and server.has_died():
+            died = f"{backend} died ({server.epitaph()})"
+            raise SideError(f"{died} while it answered {sent.method} {sent.target}", server.log)
         told = server.told(number)
         effects = replace(told.effects or Effects(), rows=self._written(began))
         if effects.outbound:
@@ -216,8 +228,10 @@ class OwnSide:
         if options.database is not None and self._copy is not None:
             environ[options.database[0]] = self._copy.url
         self._launches += 1
-        log = options.folder / f"{self.label}-{backend}-{self._launches}.log"
-        server = SideServer(backend, options.config, log, environ, frozen=options.frozen)
+        log = options.logs / f"{self.label}-{backend}-{self._launches}.log"
+        server = SideServer(
+            backend, options.config, log, environ, folder=options.folder, frozen=options.frozen
+        )
         self._servers[backend] = server
         server.wait_until_ready()
         return server

@@ -11,7 +11,7 @@ from gateway.compare.difference import Outcome
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gateway.ci.results import RowTally, Run
+    from gateway.ci.results import Crash, RowTally, Run
     from gateway.compare.signature import Finding
 
 Part = str | tuple[str, str]
@@ -22,11 +22,15 @@ SHOWN_FINDINGS = 20
 
 SHOWN_CORRELATIONS = 5
 SHOWN_CUT = 5
+SHOWN_LOG_LINES = 25
 _VALUE_WIDTH = 200
 
 
 def terminal_lines(run: Run, *, is_verbose: bool = False) -> Iterator[Line]:
     """Yield the report's lines, each a tuple of texts or ``(text, style)``."""
+    if run.crash is not None and not run.exchanges:
+        yield from _crash(run.crash)
+        return
     failing = by_route(run)
     order = sorted(run.rows, key=lambda row: (-len(failing.get(row.key, ())), -row.mismatched, row.key))
     for row in order:
@@ -109,6 +113,8 @@ def _summary(order: list[RowTally], failing: dict[str, list[Finding]], run: Run)
             )
         elif not row.is_exercised:
             mark, words = ("?", "yellow"), "not exercised" if not row.requests else "not compared to the end"
+        elif row.outcomes[Outcome.TRUNCATED]:
+            mark, words = ("?", "yellow"), f"{row.outcomes[Outcome.TRUNCATED]} not compared to the end"
         else:
             waived = row.outcomes[Outcome.WAIVED]
             mark, words = ("✓", "green"), f"{waived} waived" if waived else ""
@@ -187,8 +193,7 @@ def _remarks(run: Run, *, is_verbose: bool) -> Iterator[Line]:
             yield ("  ", f"{correlation.scenario}: {correlation}")
         if len(known) > len(shown):
             yield ("  ", f"and {len(known) - len(shown)} more; --verbose lists them")
-    unsent = [each for each in run.exchanges if each.note.startswith("not sent")]
-    for each in unsent:
+    for each in run.unsent:
         yield (("! ", "yellow"), f"{each.scenario}, request {each.number}: {each.note}")
     cut = [each for each in run.exchanges if each.outcome is Outcome.TRUNCATED]
     for each in cut[:SHOWN_CUT]:
@@ -204,14 +209,18 @@ def _remarks(run: Run, *, is_verbose: bool) -> Iterator[Line]:
 
 def _verdict(run: Run) -> Iterator[Line]:
     sent = sum(1 for each in run.exchanges if each.outcome is not None)
-    done = f"{run.scenarios_done} of {run.scenario_count}" if run.is_interrupted else str(run.scenario_count)
+    done = str(run.scenario_count) if run.is_whole else f"{run.scenarios_done} of {run.scenario_count}"
     scenarios = f"{done} scenario{'' if done == '1' else 's'}"
     what = f"{run.sides[0]} against {run.sides[1]}: {sent} requests in {scenarios}, {run.elapsed_s:.1f} s"
     yield (what,)
     if run.attempted:
         yield (f"{_counted(run.attempted, 'request')} as somebody to be kept out, on each side",)
     verdict = run.verdict
-    if verdict is Verdict.INTERRUPTED:
+    if run.crash is not None:
+        yield from _crash(run.crash)
+    if verdict is Verdict.BROKEN:
+        yield (("Not finished. ", "bold red"), "What is above was compared; the rest was not.")
+    elif verdict is Verdict.INTERRUPTED:
         yield (("Interrupted. ", "bold yellow"), "What is above was compared; the rest was not.")
     elif verdict is Verdict.DIFFERENT:
         routes = {finding.signature.route for finding in run.failing}
@@ -224,8 +233,7 @@ def _verdict(run: Run) -> Iterator[Line]:
             parts.append(_counted(len(run.failures), "failure"))
         yield (("Different: ", "bold red"), ", ".join(parts) + ".")
     elif verdict is Verdict.NOT_COMPARED:
-        keys = ", ".join(row.key for row in run.unexercised)
-        yield (("Not a pass: ", "bold yellow"), f"nothing exercised {keys}.")
+        yield (("Not a pass: ", "bold yellow"), f"{', '.join(missing(run))}.")
     elif not run.selection.routes:
         yield (
             ("Nothing was selected ", "bold"),
@@ -236,6 +244,29 @@ def _verdict(run: Run) -> Iterator[Line]:
             ("The same: ", "bold green"),
             f"{_counted(len(run.selection.routes), 'row')} ({run.selection.how}).",
         )
+
+
+def _crash(crash: Crash) -> Iterator[Line]:
+    yield (("✗ ", "bold red"), crash.text)
+    lines = crash.log.splitlines()[-SHOWN_LOG_LINES:]
+    if lines:
+        yield ("    its log ends:",)
+        for line in lines:
+            yield ("      ", (line, "dim"))
+    if crash.path:
+        yield (f"    {'the whole log' if lines else 'it wrote nothing'}: {crash.path}",)
+
+
+def missing(run: Run) -> list[str]:
+    """Return what keeps a run without differences from being a pass, in words."""
+    parts = []
+    if run.unexercised:
+        parts.append(f"nothing exercised {', '.join(row.key for row in run.unexercised)}")
+    if run.undecided:
+        parts.append(f"{_counted(len(run.undecided), 'answer')} not compared to the end")
+    if run.unsent:
+        parts.append(f"{_counted(len(run.unsent), 'request')} not sent, or not answered by either side")
+    return parts
 
 
 def _counted(number: int, noun: str) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gateway.cli.loaded import NOT_STARTED, WRONG_USAGE, load_valid, refuse
+from gateway.cli.loaded import WRONG_USAGE, load_valid, refuse
 from gateway.cli.options import DEFAULT_CONFIG, ConfigOption
 from gateway.cli.output import err, out
 
@@ -55,6 +55,10 @@ def run(
     timeout: Annotated[
         float, typer.Option(min=0.1, metavar="SECONDS", help="How long one answer may take.")
     ] = 60.0,
+    body_cap: Annotated[
+        str | None,
+        typer.Option(metavar="SIZE", help="Compare bodies whole up to this size; default 16MiB."),
+    ] = None,
     freeze: Annotated[
         bool, typer.Option("--freeze", help="Give both sides the same clock and the same chance.")
     ] = False,
@@ -100,6 +104,9 @@ def run(
             "--report", metavar="KIND=FILE", help="json=, junit=, markdown=, html= a file; or github."
         ),
     ] = None,
+    logs: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Keep the log of each server that is started here.")
+    ] = None,
     verbose: Annotated[bool, typer.Option("--verbose", help="List every value that was sent back.")] = False,
 ) -> int:
     """Run corpora on both sides; return 0 when they are the same, 1 when not, 2 when nothing was compared."""
@@ -108,7 +115,6 @@ def run(
     from gateway.ci.proposing import write_proposals
     from gateway.ci.reports import parse_reports, write_reports
     from gateway.ci.selecting import SelectionError
-    from gateway.ci.servers import SideError
     from gateway.ci.tables import StateError
     from gateway.ci.terminal import terminal_lines
     from gateway.cli.progress import Progress
@@ -137,6 +143,8 @@ def run(
             generated_headers=tuple(_header(text) for text in header or ()),
             timeout_s=timeout,
             repeated_share=propose_share / 100 if propose else 0.0,
+            body_cap_bytes=_size(body_cap),
+            logs=logs,
         )
         known = _known(baseline, reason, until, is_accepting=accept)
         with Progress(len(corpus.scenarios)) as progress:
@@ -150,14 +158,16 @@ def run(
             write_proposals(propose, found.noise, table=str(config), today=today)
     except (UsageError, CorpusError, SelectionError, StateError) as exc:
         refuse(str(exc), WRONG_USAGE)
-    except SideError as exc:
-        err("gateway: ", str(exc))
-        return NOT_STARTED
     for line in terminal_lines(found, is_verbose=verbose):
         out(*line)
     if propose is not None and found.noise is not None:
         out(f"written: {propose}")
-    write_reports(found, wanted)
+    try:
+        write_reports(found, wanted)
+    except CorpusError as exc:
+        refuse(str(exc), max(int(found.verdict), WRONG_USAGE))
+    if found.crash is not None:
+        err(("gateway: ", "bold"), found.crash.text)
     return int(found.verdict)
 
 
@@ -165,6 +175,17 @@ def _description(migration: "Migration") -> dict[str, Any]:
     """Return what the new app says of itself in OpenAPI; nothing where it says nothing."""
     openapi = getattr(migration.apps.new if migration.apps else None, "openapi", None)
     return openapi() if callable(openapi) else {}
+
+
+def _size(text: str | None) -> int | None:
+    from gateway.ci.comparing import UsageError
+    from gateway.table.spelling import Wrong
+    from gateway.table.units import size_bytes
+
+    try:
+        return None if text is None else size_bytes(text)
+    except Wrong as wrong:
+        raise UsageError(f"--body-cap: {wrong.message}; {wrong.repair}") from wrong
 
 
 def _header(text: str) -> tuple[str, str]:
@@ -196,7 +217,7 @@ def _held_to(
 ) -> "Run":
     from gateway.ci.baseline import apply_baseline, updated, write_baseline
 
-    if reason and until is not None and not found.is_interrupted:
+    if reason and until is not None and found.is_whole:
         known = updated(found, known, reason=reason, until=until.date())
         write_baseline(path, known)
     return apply_baseline(found, known, today=datetime.now(UTC).date())

@@ -2,24 +2,31 @@
 
 An error's body that is another sort of thing, or says its trouble under other names, is one difference
 (``error.shape``) and not a dozen; so is the page under a redirect, which no client reads.
+
+Beyond the cap on captured bytes only lengths and digests are known. Where bytes are what a client gets (text,
+images), other digests are a difference. Where they may mean the same (JSON, compressed answers), nothing is
+decided, and the comparison says that it did not come to its end.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from gateway.compare.content import Content, content_of
 from gateway.compare.difference import Kind
 from gateway.compare.found import Found
+from gateway.compare.headers import content_type
 from gateway.compare.json_diff import JsonDiff
 from gateway.compare.json_text import ABSENT
+from gateway.compare.observation import header_value
 from gateway.compare.rules import Marks
 from gateway.compare.spelling import first_reordered, has_same_numbers, spellings
 from gateway.compare.text import first_difference, hexadecimal
 
 if TYPE_CHECKING:
-    from gateway.compare.observation import Observation
+    from gateway.compare.observation import Body, Observation
     from gateway.compare.rules import RuleSet
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -30,12 +37,15 @@ class BodyResult:
     """Be what comparing two bodies came to.
 
     ``is_type_told`` says that a difference tells of the media types, so that the header need not.
+    ``undecided`` is a difference in bytes that may mean nothing: it counts where a rule accepts it, and else
+    ``note`` says why the comparison did not come to its end.
     """
 
     found: tuple[Found, ...] = ()
     marks: Marks = field(default_factory=Marks)
     note: str = ""
     is_type_told: bool = False
+    undecided: Found | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +58,13 @@ class BodyTerms:
 
 
 def body_differences(control: Observation, candidate: Observation, terms: BodyTerms) -> BodyResult:
-    """Return how two bodies differ; truncated ones by digest, or the note says that they are not settled."""
+    """Return how two bodies differ; those beyond the cap by digest, as far as that decides it."""
     left, right = control.body, candidate.body
     has_same_coding = _coding(control) == _coding(candidate)
     if left.is_truncated or right.is_truncated:
         if left.length_bytes == right.length_bytes and left.digest == right.digest and has_same_coding:
             return BodyResult()
-        return BodyResult(note=_truncation(left.length_bytes, right.length_bytes))
+        return _beyond_the_cap(control, candidate, terms)
     if left.captured == right.captured and has_same_coding and not terms.rules.has_maps:
         return BodyResult()
     mine, theirs = content_of(control), content_of(candidate)
@@ -89,13 +99,30 @@ def _coding(observation: Observation) -> list[bytes]:
     return [value for name, value in observation.headers if name.lower() == b"content-encoding"]
 
 
-def _truncation(control_bytes: int, candidate_bytes: int) -> str:
-    if control_bytes == candidate_bytes:
-        return f"The bodies ({control_bytes} bytes each) differ, beyond the cap on captured bytes."
-    return (
-        f"The bodies differ ({control_bytes} bytes in control, {candidate_bytes} in the candidate), and were"
-        " not captured whole: raise compare.body_cap to see where."
+def _beyond_the_cap(control: Observation, candidate: Observation, terms: BodyTerms) -> BodyResult:
+    sides = control, candidate
+    largest = max(each.body.length_bytes for each in sides)
+    left, right = (_size_and_digest(each.body) for each in sides)
+    found = Found(Kind.BYTES, "body", left, right, "digest", str(largest))
+    has_other_rules = any(each.rule.rule != "ignore" for each in terms.rules.named("place", "body"))
+    if not has_other_rules and not any(_coding(each) for each in sides) and all(map(_is_bytewise, sides)):
+        return BodyResult((found,))
+    note = (
+        f"The bodies differ in their bytes ({left} against {right}) and were not captured whole, so whether "
+        "they mean the same is not known: raise the cap (compare.body_cap, --body-cap) above "
+        f"{largest} bytes."
     )
+    return BodyResult(note=note, undecided=found)
+
+
+def _is_bytewise(observation: Observation) -> bool:
+    """Tell whether the declared type is one whose bytes are its meaning."""
+    declared = content_type(header_value(observation.headers, b"content-type"))[0]
+    return bool(declared) and "json" not in declared
+
+
+def _size_and_digest(body: Body) -> str:
+    return f"{body.length_bytes} bytes, SHA-256 {(body.digest or sha256(body.captured).hexdigest())[:16]}"
 
 
 def _redirect(control: Content, candidate: Content) -> BodyResult:

@@ -103,8 +103,12 @@ def compare(
             if not (is_type_told and each.place == "header:content-type")
         )
     found.extend(body.found)
+    note = body.note
+    if body.undecided is not None and judge.is_waived(body.undecided):
+        found.append(body.undecided)
+        note = ""
     found.extend(effect_differences(control, candidate))
-    return judge.comparison(found, body.marks, body.note)
+    return judge.comparison(found, body.marks, note)
 
 
 def _status(control: Observation, candidate: Observation) -> Found:

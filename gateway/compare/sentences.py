@@ -126,6 +126,10 @@ _BY_CAUSE: dict[tuple[Kind, str], str] = {
     (Kind.REDIRECT, "body"): (
         "The page under the redirect differs; clients that follow redirects never read it."
     ),
+    (Kind.BYTES, "digest"): (
+        "The bodies differ. They are beyond the cap on captured bytes and were compared by their digests: to "
+        "see where they differ, raise it (compare.body_cap, --body-cap) above {detail} bytes."
+    ),
     (Kind.EXCEPTION, "candidate"): "The candidate raised an exception ({detail}).",
     (Kind.EXCEPTION, "control"): (
         "Control raised an exception and the candidate did not: the failure is gone, which may be "

@@ -168,8 +168,10 @@ def make_database(path: Path) -> str:
     return f"sqlite:///{path}"
 
 
-def make_shop(folder: Path, new: str = NEW, routes: str = TABLE) -> tuple[Project, dict[str, str]]:
+def make_shop(
+    folder: Path, new: str = NEW, routes: str = TABLE, *, legacy: str = LEGACY
+) -> tuple[Project, dict[str, str]]:
     """Write the shop with a corpus; return it and the environment to run it in."""
-    project = make_project(folder, LEGACY, new, routes)
+    project = make_project(folder, legacy, new, routes)
     (folder / "shop.http").write_text(CORPUS)
     return project, {"DATABASE_URL": make_database(folder / "shop.db")}

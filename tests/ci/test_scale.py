@@ -9,6 +9,7 @@ import sys
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
+from xml.etree import ElementTree
 
 import pytest
 
@@ -119,29 +120,97 @@ def test_a_million_comparisons_with_three_bugs_are_three_findings() -> None:
     assert all(len(each.examples) == 5 for each in findings)
 
 
-def test_an_answer_beyond_the_cap_that_cannot_be_judged_is_said(tmp_path: Path) -> None:
-    legacy = """
-        from flask import Flask
+SIZES = """
+        LARGE = 300_000
 
-        app = Flask(__name__)
+        def text(name):
+            return ["x" * (LARGE if name.startswith("large") else 9), END if name.endswith("other") else "a"]
+"""
+LARGE_LEGACY = f"""
+        from flask import Flask, Response, jsonify
 
+        app, END = Flask(__name__), "a"
+        {SIZES}
         @app.get("/files/<name>")
         def file(name):
-            return b"x" * (17 * 2**20 if name == "large" else 1) + b"a", {"Content-Type": "image/png"}
-    """
-    new = """
+            return "".join(text(name)), {{"Content-Type": "image/png"}}
+
+        @app.get("/documents/<name>")
+        def document(name):
+            return jsonify(text(name))
+"""
+LARGE_NEW = f"""
         from fastapi import FastAPI, Response
 
-        app = FastAPI()
-
-        @app.get("/files/{name}")
+        app, END = FastAPI(), "b"
+        {SIZES}
+        @app.get("/files/{{name}}")
         def file(name: str):
-            end = b"b" if name == "large" else b"a"
-            return Response(b"x" * (17 * 2**20 if name == "large" else 1) + end, media_type="image/png")
-    """
-    project = make_project(tmp_path / "files", legacy, new, "routes:\n  GET /files/{name}: shadow\n")
-    (project.folder / "files.http").write_text("GET /files/large\n###\nGET /files/small\n")
+            return Response("".join(text(name)), media_type="image/png")
 
-    done = gateway("compare", "files.http", folder=project.folder)
+        @app.get("/documents/{{name}}")
+        def document(name: str):
+            return text(name)
+"""
+FILES = "GET /files/{name}"
+DOCUMENTS = "GET /documents/{name}"
 
-    assert "! files, request 1: GET http://localhost:8000/files/large: not compared to the end" in done.stdout
+
+def large(folder: Path, corpus: str, *options: str, rules: str = "") -> subprocess.CompletedProcess[str]:
+    """Compare apps that answer 300 KB at ``/…/large…``, with another end at ``/…other`` of new."""
+    routes = "routes:\n" + "".join(f"  {row}:\n    stage: shadow\n{rules}" for row in (FILES, DOCUMENTS))
+    project = make_project(folder, LARGE_LEGACY, LARGE_NEW, routes)
+    (folder / "asked.http").write_text(corpus)
+    reports = ("--report=json=out.json", "--report=junit=out.xml")
+    return gateway("compare", "asked.http", *options, *reports, folder=project.folder)
+
+
+SMALL = "GET /files/small\n###\nGET /documents/small\n"
+
+
+def test_other_bytes_beyond_the_cap_fail_the_run_where_bytes_are_what_a_client_gets(tmp_path: Path) -> None:
+    done = large(tmp_path / "p", f"{SMALL}###\nGET /files/large-other\n", "--body-cap=64KiB")
+
+    assert done.returncode == 1, done.stdout
+    (finding,) = json.loads((tmp_path / "p/out.json").read_text())["findings"]
+    assert (finding["row"], finding["kind"], finding["place"]) == (FILES, "bytes", "body")
+    assert finding["difference"]["control"].startswith("300001 bytes, SHA-256 ")
+    assert "--body-cap) above 300001 bytes" in done.stdout
+
+
+def test_other_bytes_beyond_the_cap_that_may_mean_the_same_are_no_pass(tmp_path: Path) -> None:
+    # Flask and FastAPI write the same JSON in other bytes.
+    corpus = f"{SMALL}###\nGET /documents/large\n"
+    cut = large(tmp_path / "p", corpus, "--body-cap=64KiB")
+    suites = ElementTree.parse(tmp_path / "p/out.xml").getroot()
+    whole = large(tmp_path / "p", corpus)
+
+    assert cut.returncode == 2, cut.stdout
+    assert f"? {DOCUMENTS}" in cut.stdout
+    assert "Not a pass: 1 answer not compared to the end." in cut.stdout
+    assert (
+        "! asked, request 3: GET http://localhost:8000/documents/large: not compared to the end" in cut.stdout
+    )
+    assert suites.get("failures") == "1"
+    assert whole.returncode == 0, whole.stdout
+
+
+def test_a_rule_accepts_other_bytes_beyond_the_cap(tmp_path: Path) -> None:
+    rules = "    compare: [{at: body, rule: ignore, reason: drawn anew, until: 2099-12-31}]\n"
+    corpus = f"{SMALL}###\nGET /files/large-other\n###\nGET /documents/large-other\n"
+    done = large(tmp_path / "p", corpus, "--body-cap=64KiB", rules=rules)
+
+    assert done.returncode == 0, done.stdout
+
+
+def test_equal_bytes_beyond_the_cap_are_the_same(tmp_path: Path) -> None:
+    done = large(tmp_path / "p", f"{SMALL}###\nGET /files/large\n", "--body-cap=64KiB")
+
+    assert done.returncode == 0, done.stdout
+
+
+def test_a_cap_without_a_unit_is_told(tmp_path: Path) -> None:
+    done = large(tmp_path / "p", SMALL, "--body-cap=64")
+
+    assert done.returncode == 2
+    assert done.stderr.startswith("gateway: --body-cap: 64 has no unit; write 64")

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
-import signal
 import sqlite3
 import subprocess
-import sys
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
@@ -17,7 +14,6 @@ import pytest
 
 from tests.ci.shop import NEW, TABLE, make_shop, planted
 from tests.projects import gateway
-from tests.running import wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -165,26 +161,6 @@ def test_wrong_usage_is_one_line_and_exit_2(tmp_path: Path, arguments: tuple[str
     assert "Traceback" not in done.stderr
 
 
-def test_a_side_that_does_not_start_is_told_with_its_own_words_and_exit_3(tmp_path: Path) -> None:
-    lifespan = """
-    import contextlib
-
-    @contextlib.asynccontextmanager
-    async def life(app):
-        raise RuntimeError("no licence")
-        yield
-
-    app.router.lifespan_context = life
-"""
-    project, environ = make_shop(tmp_path / "shop", NEW + lifespan)
-
-    done = gateway("compare", "shop.http", *ISOLATED, folder=project.folder, environ=environ)
-
-    assert done.returncode == 3, done.stdout + done.stderr
-    assert "new" in done.stderr
-    assert "no licence" in done.stderr
-
-
 def test_an_expired_waiver_fails_the_run(tmp_path: Path) -> None:
     project, environ = make_shop(tmp_path / "shop", routes=TABLE.replace("2099-12-31", "2026-01-31"))
 
@@ -240,49 +216,3 @@ def test_frozen_sides_draw_the_same_tokens(tmp_path: Path) -> None:
     assert thawed.returncode == 1
     assert "$.token" in thawed.stdout
     assert frozen.returncode == 0, frozen.stdout
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_stop_signal_leaves_a_report_of_what_was_done_and_nothing_else(
-    tmp_path: Path, number: signal.Signals
-) -> None:
-    slow = NEW.replace(
-        '@app.get("/guarded")',
-        '@app.get("/slow")\n    def slow():\n        import time; time.sleep(30)\n\n    @app.get("/guarded")',
-    )
-    project, environ = make_shop(
-        tmp_path / "shop", slow, TABLE.replace("GET /items: shadow", "GET /slow: new")
-    )
-    (project.folder / "z.http").write_text("GET /slow\n")
-    (tmp_path / "scratch").mkdir()
-    sink = (project.folder / "progress").open("w")
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "gateway",
-            "compare",
-            "shop.http",
-            "z.http",
-            *ISOLATED,
-            "--report=json=out.json",
-        ],
-        cwd=project.folder,
-        env=os.environ | environ | {"TMPDIR": str(tmp_path / "scratch")},
-        stdout=subprocess.PIPE,
-        stderr=sink,
-        text=True,
-    )
-    sink.close()
-    wait_until(
-        lambda: "1 of 2" in (project.folder / "progress").read_text() or process.poll() is not None,
-        timeout_s=60,
-        what="the first scenario's end",
-    )
-    process.send_signal(number)
-    output, _ = process.communicate(timeout=60)
-
-    assert process.returncode == 130, output
-    assert "Interrupted" in output
-    assert json.loads((project.folder / "out.json").read_text())["scenarios"] == {"all": 2, "done": 1}
-    assert list((tmp_path / "scratch").iterdir()) == []

@@ -218,14 +218,58 @@ def test_a_bomb_is_not_unpacked() -> None:
     assert one.kind is Kind.BYTES
 
 
-@pytest.mark.parametrize("digests", [("a", "a"), ("a", "b")], ids=["equal", "different"])
-def test_a_truncated_body_matches_by_digest_or_says_that_it_was_not_compared(
-    digests: tuple[str, str],
+GZIP = "content-encoding: gzip"
+CUT = Body(b"[", 10, "a")
+
+
+@pytest.mark.parametrize("media", [JSON, "image/png", None], ids=["JSON", "image", "unnamed"])
+def test_beyond_the_cap_equal_digests_match(media: str | None) -> None:
+    one = replace(seen(b"", 200, media), body=CUT)
+    assert compare(one, one).outcome is Outcome.MATCHED
+
+
+@pytest.mark.parametrize("other", [Body(b"[", 10, "b"), Body(b"[", 11, "b"), Body(b"[]", 2)])
+@pytest.mark.parametrize("media", ["image/png", "text/csv", "text/html; charset=utf-8"])
+def test_beyond_the_cap_other_bytes_of_what_is_its_bytes_are_a_difference(media: str, other: Body) -> None:
+    control, candidate = (replace(seen(b"", 200, media), body=body) for body in (CUT, other))
+    (one,) = compare(control, candidate).failing
+    assert (one.kind, one.place) == (Kind.BYTES, "body")
+    assert one.control == "10 bytes, SHA-256 a"
+    assert f"above {max(10, other.length_bytes)} bytes" in one.message
+
+
+@pytest.mark.parametrize(
+    ("media", "headers"),
+    [(JSON, ()), ("application/problem+json", ()), ("text/csv", (GZIP,)), (None, ())],
+    ids=["JSON", "a kind of JSON", "compressed", "unnamed"],
+)
+def test_beyond_the_cap_other_bytes_of_what_may_mean_the_same_decide_nothing(
+    media: str | None, headers: tuple[str, ...]
 ) -> None:
-    one, other = (replace(as_json({}), body=Body(b"[", 10, each)) for each in digests)
-    result = compare(one, other)
-    assert result.outcome is (Outcome.MATCHED if digests[0] == digests[1] else Outcome.TRUNCATED)
-    assert bool(result.note) == (digests[0] != digests[1])
+    control, candidate = (
+        replace(seen(b"", 200, media, *headers), body=body) for body in (CUT, Body(b"[", 10, "b"))
+    )
+    result = compare(control, candidate)
+    assert result.outcome is Outcome.TRUNCATED
+    assert not result.is_same
+    assert "above 10 bytes" in result.note
+
+
+@pytest.mark.parametrize("media", [JSON, "image/png"])
+def test_beyond_the_cap_a_rule_at_the_body_accepts_other_bytes(media: str) -> None:
+    rules = compile_rules([CompareRule("body", "ignore", "drawn anew")])
+    control, candidate = (replace(seen(b"", 200, media), body=body) for body in (CUT, Body(b"[", 9, "b")))
+    result = compare(control, candidate, Terms(rules))
+    assert result.outcome is Outcome.WAIVED
+    assert [each.waived for each in result.rule_counts] == [1]
+
+
+def test_beyond_the_cap_a_rule_that_needs_the_text_decides_nothing() -> None:
+    rules = compile_rules([CompareRule("body", "unordered", "lines come as they come")])
+    control, candidate = (
+        replace(seen(b"", 200, "text/csv"), body=body) for body in (CUT, Body(b"[", 10, "b"))
+    )
+    assert compare(control, candidate, Terms(rules)).outcome is Outcome.TRUNCATED
 
 
 def test_the_known_equivalences_are_those_of_the_table() -> None:
