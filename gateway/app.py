@@ -44,6 +44,7 @@ from gateway.serving.pulse import Pulse
 from gateway.serving.reload import watch_file
 from gateway.serving.reporting import Reporter
 from gateway.serving.sampling import Sampler
+from gateway.serving.shared_limits import SharedLimits
 from gateway.serving.tally import NO_STAGE, UNMATCHED, Overhead, Tally
 from gateway.serving.watchdog import Watchdog
 from gateway.shadowing.ledger import Ledger
@@ -108,6 +109,8 @@ class Gateway(FastAPI):
         )
         self._reporter = Reporter(self._tallies, self.ledger)
         self._measures = Measures(self._tallies, self.ledger, self._overhead, self._count_more)
+        shared = self._spec.shared
+        self._limiter = RateLimiter(None if shared is None else SharedLimits(shared, self._spec.salt))
         self._recorder = recorder_from_environ(os.environ, redact=self._spec.compare.redact)
         flask_app = find_flask(self._apps.legacy)
         self._maker = WayMaker(
@@ -122,7 +125,7 @@ class Gateway(FastAPI):
         )
         self.front = Front(
             self._make_generation(migration.snapshot),
-            limiter=RateLimiter(),
+            limiter=self._limiter,
             sampler=Sampler(self.shadows),
             recorder=self._recorder,
             read_session=SessionReader(flask_app).read,
@@ -174,6 +177,9 @@ class Gateway(FastAPI):
                     stack.push_async_callback(backend.stop, STOP_GRACE_S)
                     await backend.start()
                 stack.push_async_callback(self.shadows.stop)
+                if self._limiter.shared is not None:
+                    stack.push_async_callback(self._limiter.shared.stop)
+                    await self._limiter.shared.start()
                 self._pulse.start(asyncio.get_running_loop())
                 stack.callback(self._pulse.stop)
                 self._watchdog.start()
@@ -292,6 +298,7 @@ class Gateway(FastAPI):
             "in_flight": self.front.in_flight,
             "lag_s": round(self._pulse.worst_lag_s(), 3),
             "store": _word_store(self.store),
+            "limits": {} if self._limiter.shared is None else self._limiter.shared.health(),
             "shadow_dropped": self.ledger.dropped(),
             "shadow_stopped": self.ledger.stopped(),
             "differences": self._reporter.differences(),
@@ -302,6 +309,7 @@ class Gateway(FastAPI):
     def _count_more(self) -> dict[str, float]:
         """Return what this worker has counted besides its requests."""
         counts: dict[str, float] = {"blocks": self._watchdog.blocks}
+        counts |= {f"limited.{where}": number for where, number in self._limiter.counted.items()}
         for name, number in self.store.health().facts.items() if self.store is not None else ():
             if name.startswith("dropped_"):
                 counts[f"unstored.{name.removeprefix('dropped_')}"] = float(number)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from gateway.backends.importing import import_app
 from gateway.backends.inspect import inspect_legacy, inspect_new
 from gateway.errors import BackendImportError, GatewayError, Problem, Severity, TableError
+from gateway.serving.shared_limits import why_unusable
 from gateway.table.compile import compile_table
 from gateway.table.inventory import LegacyInventory, NewInventory
 from gateway.table.read import read_table
@@ -123,7 +124,7 @@ def _compile(
         generation=generation,
         today=datetime.now(UTC).date(),
     )
-    found = compiled.problems
+    found = (*compiled.problems, *_shared_problems(spec))
     if any(problem.is_error for problem in problems):
         # Rows that could not be read are missing here: what only their absence suggests is not said.
         found = tuple(problem for problem in found if problem.is_error)
@@ -158,6 +159,13 @@ def _import_one(spec: TableSpec, backend: BackendSpec) -> tuple[object | None, t
         return import_app(backend.target, backend.name), ()
     except BackendImportError as error:
         return None, (_problem(spec, backend, error.detail.removeprefix(f"backends.{backend.name}: ")),)
+
+
+def _shared_problems(spec: TableSpec) -> tuple[Problem, ...]:
+    wrong = None if spec.shared is None else why_unusable(spec.shared)
+    if wrong is None:
+        return ()
+    return (Problem(Severity.ERROR, spec.source, spec.shared_line, "shared", *wrong),)
 
 
 def _problem(spec: TableSpec, backend: BackendSpec, message: str) -> Problem:

@@ -229,7 +229,7 @@ class Front:
             decision = decide(way.route, scope, salt=spec.salt, read_session=self._read_session)
             backend = decision.backend
             course = Course(caller=decision.caller)
-        refused = self._limit(way, scope)
+        refused = await self._limit(way, scope)
         if refused is not None:
             await responder.answer_now(refused)
             return
@@ -244,7 +244,7 @@ class Front:
         else:
             await self._call(way, backend, screened, responder, receive, course)
 
-    def _limit(self, way: Way, scope: Scope) -> Answer | None:
+    async def _limit(self, way: Way, scope: Scope) -> Answer | None:
         """Return the 413 or 429 that this request has run into, or None."""
         route = way.route
         if route is None:
@@ -254,7 +254,7 @@ class Front:
             return too_large(limit)
         if route.spec.rate_limits:
             caller = caller_key(route.spec.rate_key, scope, route, self._read_session)
-            wait_s = self._limiter.wait_s(route.spec.rate_limits, route.key, caller)
+            wait_s = await self._limiter.wait_s(route.spec.rate_limits, route.key, caller)
             if wait_s:
                 limits = "; ".join(str(limit) for limit in route.spec.rate_limits)
                 return Answer(429, f"the limit of {limits} is used up", tuple(retry_after(wait_s)))

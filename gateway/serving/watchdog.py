@@ -25,7 +25,6 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-import gateway
 from gateway.compat import ROLE_KEY
 from gateway.serving import front
 from gateway.serving.generation import Way
@@ -53,7 +52,7 @@ _LOOP_FILES = (str(Path(asyncio.__file__).parent), selectors.__file__, threading
 _LIBRARY_FOLDERS = tuple(
     {
         *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")),
-        str(Path(gateway.__file__).parent),
+        str(Path(__file__).parents[1]),
     }
 )
 

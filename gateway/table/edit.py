@@ -219,7 +219,7 @@ def _settled(row: RouteSpec) -> RouteSpec:
 
 def _frame(spec: TableSpec) -> TableSpec:
     legacy, new = replace(spec.legacy, line=0), replace(spec.new, line=0)
-    return replace(spec, legacy=legacy, new=new, routes=(), digest="")
+    return replace(spec, legacy=legacy, new=new, shared_line=0, routes=(), digest="")
 
 
 def _has(methods: Sequence[str], wanted: Sequence[str]) -> bool:

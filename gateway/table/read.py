@@ -84,6 +84,7 @@ def parse_table(text: bytes, *, source: str, environ: Mapping[str, str] | None) 
         server=server,
         store=store,
         shared=shared,
+        shared_line=0 if shared is None else read.line(("shared",)),
         events=events,
         compare=compare,
         implicit=rows.implicit(),

@@ -283,6 +283,7 @@ class TableSpec:
     salt: str = "strangler-gateway"
     store: str | None = None
     shared: str | None = None
+    shared_line: int = 0
     events: tuple[Webhook, ...] = ()
     compare: CompareSpec = CompareSpec()
     implicit: RouteSpec = RouteSpec("", "", 0, (), "")
