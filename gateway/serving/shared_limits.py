@@ -54,17 +54,17 @@ QUIET_S = 60.0
 def why_unusable(url: str) -> tuple[str, str] | None:
     """Return what is wrong with a ``shared`` URL, and the repair; None for one that can be used."""
     if importlib.util.find_spec("redis") is None:
-        return "shared needs the package redis", "pip install 'strangler-gateway[redis]'"
+        return "it needs the package redis", "pip install 'strangler-gateway[redis]'"
     parts = urlsplit(url)
     number = parts.path.removeprefix("/")
     if parts.scheme != "unix" and number and not number.isdecimal():
-        return "shared names no database by its number", f"write {parts.scheme}://HOST:PORT/0"
+        return "a database of Redis is a number", f"write {parts.scheme}://HOST:PORT/0"
     try:
         from redis.asyncio.connection import parse_url
 
         parse_url(url)
     except ValueError:  # its words would show what may hold a password
-        return "shared is no URL that redis understands", f"write {parts.scheme}://HOST:PORT/0"
+        return "it is no URL that redis understands", f"write {parts.scheme}://HOST:PORT/0"
     return None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import logging
 import time
 from contextlib import asynccontextmanager
@@ -143,23 +144,24 @@ async def test_a_slow_redis_is_given_up(server: RedisServer) -> None:
 async def delaying(port: int, *, delay_s: float) -> AsyncIterator[int]:
     """Stand before a server, and hold back everything that it answers; yield the port."""
     loop = asyncio.get_running_loop()
-    tasks = set()
+    tasks: set[asyncio.Future[None]] = set()
+    writers: list[asyncio.StreamWriter] = []
 
     async def pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, wait_s: float) -> None:
         while data := await reader.read(65536):
             loop.call_later(wait_s, writer.write, data)
-        writer.close()
 
     async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         their_reader, their_writer = await asyncio.open_connection("127.0.0.1", port)
+        writers.extend((writer, their_writer))
         tasks.add(asyncio.ensure_future(pipe(reader, their_writer, 0)))
         tasks.add(asyncio.ensure_future(pipe(their_reader, writer, delay_s)))
 
     async with await asyncio.start_server(accept, "127.0.0.1", 0) as listening:
         yield listening.sockets[0].getsockname()[1]
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+        for writer in writers:
+            writer.close()
+        await asyncio.gather(*tasks, *(writer.wait_closed() for writer in writers), return_exceptions=True)
 
 
 async def test_a_redis_that_was_killed_is_taken_up_again_when_it_is_back(
@@ -244,3 +246,11 @@ async def test_without_redis_each_worker_counts_for_itself(server: RedisServer) 
 )
 def test_urls_that_redis_does_not_understand_are_named(url: str, is_usable: bool) -> None:
     assert (why_unusable(url) is None) is is_usable
+
+
+def test_without_the_package_the_repair_is_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
+    assert why_unusable("redis://cache") == (
+        "it needs the package redis",
+        "pip install 'strangler-gateway[redis]'",
+    )
