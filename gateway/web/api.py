@@ -161,6 +161,8 @@ def _status(overview: Overview, known: Known) -> dict[str, Any]:
         "backends": dict(report.backends),
         "threads": dict(report.threads),
         "store": dict(report.store),
+        "limits": dict(report.limits),
+        "event_loop_lag_s": report.lag_s,
         "breakers": dict(report.breakers),
         "shadow_dropped": dict(report.shadow_dropped),
         "shadow_stopped": dict(report.shadow_stopped),

@@ -73,6 +73,9 @@ def _alerts(overview: Overview, known: Known) -> str:
         alerts.append(_alert(f"{known.error[:1].upper()}{known.error[1:]}", said, "error"))
     elif report.store and not report.store.get("is_ok", True):
         alerts.append(_alert("The store is in trouble", (str(report.store.get("reason", "")),), "error"))
+    if report.limits and not report.limits.get("is_ok", True):
+        title = "Rate limits are counted by each worker alone"
+        alerts.append(_alert(title, (str(report.limits.get("reason", "")),), "notice"))
     if report.shadow_stopped:
         lines = tuple(f"{row}: its second call tried {sql}" for row, sql in report.shadow_stopped.items())
         alerts.append(_alert("Not compared any more, for a second call tried to write", lines, "error"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -113,6 +115,16 @@ def test_every_promised_metric_is_there_and_parses(accept: str, parse: Any) -> N
     assert all(family.samples for family in families)
     if parse is parse_openmetrics:
         assert read(text, parse) == read(rendered())
+
+
+def test_the_documentation_names_every_metric_and_no_other() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "operating.md").read_text("utf-8")
+    section = page.partition("\n## Metrics\n")[2].partition("\n## ")[0]
+    totals = {
+        f"{family.name}_total" if family.type == "counter" else family.name
+        for family in parse_text(rendered())
+    }
+    assert set(re.findall(r"\bgateway_[a-z_]+", section)) == totals
 
 
 def test_counters_carry_the_labels_that_are_promised() -> None:
