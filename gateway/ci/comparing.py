@@ -19,8 +19,9 @@ from gateway.ci.judging import Gathered, Settings
 from gateway.ci.proposing import noise_of
 from gateway.ci.results import Crash, RuleReport, Run, visible
 from gateway.ci.running import run_scenarios
+from gateway.ci.selecting import answered_by_new
 from gateway.ci.servers import SideError
-from gateway.ci.sides import OwnSide, RemoteSide, SideOptions
+from gateway.ci.sides import OwnSide, RemoteSide, SideOptions, SplitSide
 from gateway.ci.tables import StateError
 from gateway.compare.redaction import Redactor
 from gateway.errors import GatewayError
@@ -96,6 +97,7 @@ def compare_corpus(
     _refuse_shared_writes(snapshot, corpus, options)
     began = time.monotonic()
     against = options.against
+    answered = answered_by_new(snapshot, selection)
     settings = Settings(
         snapshot=snapshot,
         selection=selection,
@@ -104,8 +106,8 @@ def compare_corpus(
         environ=environ,
         base_url=options.base_url or (against[0].rstrip("/") if against else "http://localhost:8000"),
         base_urls=against or ("", ""),
+        answered=frozenset(snapshot.by_id) if against else answered,
         timeout_s=options.timeout_s,
-        is_remote=against is not None,
         has_attempts=options.has_attempts,
         is_frozen=options.is_frozen,
         repeated_share=options.repeated_share,
@@ -118,7 +120,7 @@ def compare_corpus(
         if against:
             make_pair, make_again = _remote_pairs(against), None
         else:
-            make_pair, make_again = _own_sides(snapshot, options, environ, stack)
+            make_pair, make_again = _own_sides(snapshot, options, answered, environ, stack)
         jobs = max(1, min(options.jobs, len(corpus.scenarios)))
         try:
             run_scenarios(
@@ -200,8 +202,8 @@ def _refuse_shared_writes(snapshot: Snapshot, corpus: Corpus, options: Options) 
     if writes:
         first = writes[0]
         raise UsageError(
-            f"the corpora hold {len(writes)} requests that may write (the first: {first.method} "
-            f"{first.target}, {first.source}); name the variable of the database to be copied, "
+            f"the corpora hold requests that may write ({len(writes)}, the first is {first.method} "
+            f"{first.target} at {first.source}); name the variable of the database to be copied, "
             "--database-env DATABASE_URL, or say that there is none, --no-database"
         )
 
@@ -214,7 +216,11 @@ def _remote_pairs(against: tuple[str, str]) -> Callable[[int], Pair]:
 
 
 def _own_sides(
-    snapshot: Snapshot, options: Options, environ: dict[str, str], stack: ExitStack
+    snapshot: Snapshot,
+    options: Options,
+    answered: frozenset[str],
+    environ: dict[str, str],
+    stack: ExitStack,
 ) -> tuple[Callable[[int], Pair], Callable[[int], Side]]:
     folder = Path(tempfile.mkdtemp(prefix="gateway-compare-"))
     stack.callback(shutil.rmtree, folder, ignore_errors=True)
@@ -229,6 +235,11 @@ def _own_sides(
         stack.callback(original.close)
         database = (options.database_env, original)
     for backend in (snapshot.spec.legacy, snapshot.spec.new):
+        if backend.kind in ("url", "command") and options.is_frozen:
+            raise UsageError(
+                f"backends.{backend.name} is a {backend.kind}: --freeze stops the clock of apps that are "
+                "imported; leave it out, and accept by rules what is drawn anew"
+            )
         if backend.kind == "url" and database is not None:
             raise UsageError(
                 f"backends.{backend.name} is a url: it runs elsewhere and cannot be given a copy of the "
@@ -240,19 +251,27 @@ def _own_sides(
         config=options.config.absolute(),
         folder=folder,
         logs=options.logs or folder,
+        answered=answered,
         database=database,
         frozen=f"{int(time.time()) - BEFORE_S}:{secrets.token_hex(8)}" if options.is_frozen else "",
         environ=environ,
     )
 
+    table = snapshot.spec
+    is_apart = "url" in (table.legacy.kind, table.new.kind)
+
     def side(label: str, backend: str, number: int) -> Side:
-        spec = snapshot.spec.legacy if backend == "legacy" else snapshot.spec.new
+        spec = table.legacy if backend == "legacy" else table.new
         if spec.kind == "url":
-            return RemoteSide(spec.target)
+            return RemoteSide(spec.target, is_new=backend == "new")
         return OwnSide(f"{label}{number}", backend, side_options)
 
+    def candidate(number: int) -> Side:
+        new = side("candidate", "new", number)
+        return SplitSide(new, side("candidate", "legacy", number), answered) if is_apart else new
+
     def make(number: int) -> tuple[Side, Side]:
-        return side("control", "legacy", number), side("candidate", "new", number)
+        return side("control", "legacy", number), candidate(number)
 
     return make, lambda number: side("again", "legacy", number)
 

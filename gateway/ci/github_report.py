@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.ci.terminal import by_route
+from gateway.ci.terminal import by_route, why_unexercised
 
 if TYPE_CHECKING:
     from gateway.ci.results import Run
@@ -42,9 +42,7 @@ def github_report(run: Run) -> str:
         title = each.route or "gateway compare"
         lines.append(_command("warning", file, int(line) if line.isdigit() else 0, title, each.note))
     lines += [
-        _command(
-            "warning", run.table, row.route.spec.line, row.key, "no request of the corpora exercised this row"
-        )
+        _command("warning", run.table, row.route.spec.line, row.key, f"no pass: {why_unexercised(row)}")
         for row in run.unexercised
     ]
     return "".join(f"{line}\n" for line in lines)

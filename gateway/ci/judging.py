@@ -10,7 +10,6 @@ from urllib.parse import parse_qsl, unquote
 
 from gateway.ci.results import NO_ANSWER, Exchange, RowTally, visible
 from gateway.ci.rows import KeyMap
-from gateway.ci.sides import is_answered_by_new
 from gateway.compare.engine import compare, terms_for
 from gateway.compare.observation import Body, Observation, RequestRecord
 from gateway.compare.pairing import Pairing
@@ -41,6 +40,8 @@ SHOWN_VALUES = 20
 class Settings:
     """Hold what stays the same for a whole run. ``base_url`` is the address in ``curl`` lines.
 
+    ``answered`` holds the ids of the rows that the candidate does not leave to legacy.
+
     ``repeated_share`` (0 to 1) is the share of safe requests on which control is called twice.
     ``body_cap_bytes`` None takes the table's cap, and at least :data:`LEAST_CAP_BYTES`.
     """
@@ -52,8 +53,8 @@ class Settings:
     environ: Mapping[str, str]
     base_url: str = "http://localhost:8000"
     base_urls: tuple[str, str] = ("", "")
+    answered: frozenset[str] = frozenset()
     timeout_s: float = 60.0
-    is_remote: bool = False
     has_attempts: bool = False
     is_frozen: bool = False
     repeated_share: float = 0.0
@@ -164,7 +165,7 @@ class Judge:
                     raised = one.asked.observation.raised
                     self._skip(number, one, other, f"{NO_ANSWER}: {raised.message if raised else ''}")
                     continue
-                if not self.settings.is_remote and not is_answered_by_new(route):
+                if route.id not in self.settings.answered:
                     self._skip(number, one, other, "only legacy has it")
                     continue
                 self.gathered.unwatched.update(one.asked.unwatched, other.asked.unwatched)

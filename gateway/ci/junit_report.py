@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
+from gateway.ci.terminal import why_unexercised
 from gateway.compare.curl import curl_line
 from gateway.compare.difference import Outcome
 from gateway.compare.signature import signature_of
@@ -33,7 +34,7 @@ def junit_report(run: Run) -> str:
                 _case(suite, exchange, failing)
         if not row.is_exercised:
             case = ElementTree.SubElement(suite, "testcase", name="is exercised", classname=_clean(row.key))
-            ElementTree.SubElement(case, "failure", message="no request was compared on this row")
+            ElementTree.SubElement(case, "failure", message=why_unexercised(row))
         _count(suite)
     others = [
         (f"{each.rule.rule} at {each.rule.at}", each.route, f"the rule is {each.state} {each.detail}")

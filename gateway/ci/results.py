@@ -127,8 +127,13 @@ class RowTally:
 
     @property
     def is_exercised(self) -> bool:
-        """Tell whether at least one request was compared to its end."""
-        return self.requests > self.outcomes[Outcome.TRUNCATED]
+        """Tell whether at least one request was compared to its end, and control did not fail on them all."""
+        return self.requests > self.outcomes[Outcome.TRUNCATED] and not self.has_only_failures
+
+    @property
+    def has_only_failures(self) -> bool:
+        """Tell whether control answered nothing but failures (5xx, or no answer): both may lack the same."""
+        return self.requests > 0 and not self.status_classes.keys() - {"5xx", "none"}
 
     @property
     def mismatched(self) -> int:

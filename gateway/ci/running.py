@@ -153,6 +153,7 @@ class _Scenario:
 
     def run(self, side: Side, reference: list[Done] | None) -> list[Done]:
         """Send every request in order; ``reference`` is what control did, None for control itself."""
+        self.done = done = []
         side.prepare()
         scenario = self.scenario
         variables = Variables(
@@ -160,7 +161,6 @@ class _Scenario:
         )
         jar, correlator = Jar(), Correlator(scenario.name)
         moment = sha256(scenario.name.encode()).hexdigest()[:16]  # a header's value, whatever the name holds
-        self.done = done = []
         for number, request in enumerate(scenario.requests, 1):
             if self.stop.is_set():
                 break

@@ -6,7 +6,6 @@ import subprocess
 from typing import TYPE_CHECKING
 
 from gateway.ci.results import Selection
-from gateway.ci.sides import is_answered_by_new
 from gateway.errors import GatewayError
 from gateway.table.read import parse_table
 from gateway.table.spec import Stage
@@ -41,7 +40,8 @@ def select_all(snapshot: Snapshot) -> Selection:
 def select_rows(snapshot: Snapshot, keys: Iterable[str]) -> Selection:
     """Return the rows with these keys."""
     wanted = set(keys)
-    return _selection(snapshot, lambda route: route.key in wanted, ", ".join(sorted(wanted)))
+    how = ", ".join(sorted(wanted))
+    return _selection(snapshot, lambda route: route.key in wanted, how, is_named=True)
 
 
 def select_changed(snapshot: Snapshot, path: Path, revision: str) -> Selection:
@@ -92,7 +92,9 @@ def _at_revision(path: Path, revision: str) -> bytes:
     return found.stdout
 
 
-def _selection(snapshot: Snapshot, is_wanted: Callable[[Route], bool], how: str) -> Selection:
+def _selection(
+    snapshot: Snapshot, is_wanted: Callable[[Route], bool], how: str, *, is_named: bool = False
+) -> Selection:
     routes: list[Route] = []
     left_out: list[tuple[str, str]] = []
     for route in snapshot.routes:
@@ -100,15 +102,41 @@ def _selection(snapshot: Snapshot, is_wanted: Callable[[Route], bool], how: str)
             continue
         if route.is_websocket:
             left_out.append((route.key, "websockets are not compared"))
-        elif not is_answered_by_new(route):
+        elif not sees_new(snapshot) and route.spec.stage is Stage.LEGACY and not is_named:
+            left_out.append((route.key, "whether new has it cannot be seen, and --route does not name it"))
+        elif sees_new(snapshot) and not is_answered_by_new(route):
             left_out.append((route.key, "only legacy has it"))
-        elif not route.legacy_rules and snapshot_knows_legacy(snapshot):
+        elif not route.legacy_rules and sees_legacy(snapshot):
             left_out.append((route.key, "only new has it"))
         else:
             routes.append(route)
     return Selection(tuple(routes), how, tuple(left_out))
 
 
-def snapshot_knows_legacy(snapshot: Snapshot) -> bool:
-    """Tell whether any rule of legacy could be seen."""
+def sees_legacy(snapshot: Snapshot) -> bool:
+    """Tell whether any rule of legacy could be seen: not those of a URL without ``rules``."""
     return any(route.legacy_rules for route in snapshot.routes)
+
+
+def sees_new(snapshot: Snapshot) -> bool:
+    """Tell whether any route of new could be seen: not those of a URL or a command."""
+    return any(route.new_route is not None for route in snapshot.routes)
+
+
+def is_answered_by_new(route: Route) -> bool:
+    """Tell whether new has something to answer a row with, where its routes can be seen."""
+    return route.new_route is not None or (route.is_listed and not route.legacy_rules)
+
+
+def answered_by_new(snapshot: Snapshot, selection: Selection) -> frozenset[str]:
+    """Return the ids of the rows that the candidate answers with new; the others are legacy's on both sides.
+
+    Where new's routes cannot be seen, the table is believed: new has what is on its way, and what was named.
+    """
+    if sees_new(snapshot):
+        return frozenset(route.id for route in snapshot.routes if is_answered_by_new(route))
+    return frozenset(
+        route.id
+        for route in snapshot.routes
+        if route.is_listed and (route.spec.stage is not Stage.LEGACY or selection.has(route))
+    )

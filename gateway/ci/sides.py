@@ -2,7 +2,8 @@
 
 An **own side** runs an implementation as a process of its own on its own copy of the database. The candidate
 answers with new what new can answer; what only legacy has is asked of legacy, on the candidate's copy, as it
-would be behind the gateway. A **remote side** is a server that somebody else runs.
+would be behind the gateway. A **remote side** is a server that somebody else runs, a **split side** the
+candidate that one of them is a part of.
 """
 
 from __future__ import annotations
@@ -77,8 +78,10 @@ class Side(Protocol):
 class RemoteSide:
     """Be a server that runs already."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, is_new: bool = False) -> None:
+        """Name the server; ``is_new``: it is new alone, and is asked as the gateway would ask it."""
         self._address = Address(url, is_own=False)
+        self._is_new = is_new
         self._is_there = False
 
     def prepare(self) -> None:
@@ -94,8 +97,12 @@ class RemoteSide:
         self._is_there = True
 
     def ask(self, sent: Sent, route: Route | None, moment: str, *, cap_bytes: int, timeout_s: float) -> Asked:
-        """Send one request as it is."""
-        return Asked(send(self._address, sent, cap_bytes=cap_bytes, timeout_s=timeout_s))
+        """Send one request; nothing but the answer is observed."""
+        is_bodiless = False
+        if self._is_new and route is not None:
+            sent, is_bodiless = bent(sent, route)
+        observation = send(self._address, sent, cap_bytes=cap_bytes, timeout_s=timeout_s)
+        return Asked(replace(observation, body=Body()) if is_bodiless else observation)
 
     def late_rows(self) -> tuple[RowWrite, ...] | None:
         """Return None: rows are not observed."""
@@ -112,13 +119,56 @@ class RemoteSide:
         """Do nothing."""
 
 
+class SplitSide:
+    """Be the candidate where one of the apps runs elsewhere: what only legacy has is asked of legacy."""
+
+    def __init__(self, new: Side, legacy: Side, answered: frozenset[str]) -> None:
+        self._new = new
+        self._legacy = legacy
+        self._answered = answered
+
+    def prepare(self) -> None:
+        """Prepare new; legacy is prepared when it is asked."""
+        self._new.prepare()
+
+    def ask(self, sent: Sent, route: Route | None, moment: str, *, cap_bytes: int, timeout_s: float) -> Asked:
+        """Ask whom the gateway would ask."""
+        side = self._new if route is not None and route.id in self._answered else self._legacy
+        if side is self._legacy:
+            side.prepare()
+        return side.ask(sent, route, moment, cap_bytes=cap_bytes, timeout_s=timeout_s)
+
+    def late_rows(self) -> tuple[RowWrite, ...] | None:
+        """Return None: rows are not observed."""
+        return None
+
+    def reading(self) -> Reading:
+        """Return nothing."""
+        return Reading()
+
+    def abort(self) -> None:
+        """End both."""
+        self._new.abort()
+        self._legacy.abort()
+
+    def close(self) -> None:
+        """Free both."""
+        self._new.close()
+        self._legacy.close()
+
+
 @dataclass(frozen=True, slots=True)
 class SideOptions:
-    """Say how own sides are run. ``database`` is the variable's name and the state to copy, or None."""
+    """Say how own sides are run.
+
+    ``answered`` holds the ids of the rows that new answers. ``database`` is the variable's name and the state
+    to copy, or None.
+    """
 
     config: Path
     folder: Path
     logs: Path
+    answered: frozenset[str]
     database: tuple[str, Original] | None = None
     frozen: str = ""
     environ: Mapping[str, str] | None = None
@@ -161,7 +211,7 @@ class OwnSide:
     def ask(self, sent: Sent, route: Route | None, moment: str, *, cap_bytes: int, timeout_s: float) -> Asked:
         """Send one request, and find out which rows it wrote."""
         backend = self._backend
-        if backend == "new" and (route is None or not is_answered_by_new(route)):
+        if backend == "new" and (route is None or route.id not in self._options.answered):
             backend = "legacy"
         server = self._servers.get(backend) or self._launch(backend)
         self._number += 1
@@ -241,11 +291,6 @@ def _window(began: datetime) -> Window:
     ended = datetime.now(UTC)
     offset = ended.astimezone().utcoffset()
     return Window(began, ended) if offset is None else Window(began, ended, offset)
-
-
-def is_answered_by_new(route: Route) -> bool:
-    """Tell whether new has something to answer a row with, as far as its routes can be seen."""
-    return route.new_route is not None or (route.is_listed and not route.legacy_rules)
 
 
 def bent(sent: Sent, route: Route) -> tuple[Sent, bool]:

@@ -54,7 +54,7 @@ def by_route(run: Run) -> dict[str, list[Finding]]:
 
 
 def _failed(row: RowTally, findings: list[Finding], run: Run) -> Iterator[Line]:
-    yield (("✗ ", "bold red"), (row.key, "bold"), f"  {_share(row.mismatched, row.requests)} differ")
+    yield (("✗ ", "bold red"), (row.key, "bold"), f"  {_share(row.mismatched, row.requests)}")
     for finding in findings[:SHOWN_FINDINGS]:
         difference = finding.difference
         yield (
@@ -99,7 +99,8 @@ def _value(text: str | None) -> str:
 
 
 def _share(part: int, whole: int) -> str:
-    return f"{part} of {whole} request{'' if whole == 1 else 's'}"
+    noun, verb = ("request", "differs") if whole == 1 else ("requests", "differ")
+    return f"{part} of {whole} {noun} {verb}"
 
 
 def _summary(order: list[RowTally], failing: dict[str, list[Finding]], run: Run) -> Iterator[Line]:
@@ -112,7 +113,7 @@ def _summary(order: list[RowTally], failing: dict[str, list[Finding]], run: Run)
                 f"{row.mismatched} differ" if row.key in failing else "accepted by the baseline",
             )
         elif not row.is_exercised:
-            mark, words = ("?", "yellow"), "not exercised" if not row.requests else "not compared to the end"
+            mark, words = ("?", "yellow"), why_unexercised(row)
         elif row.outcomes[Outcome.TRUNCATED]:
             mark, words = ("?", "yellow"), f"{row.outcomes[Outcome.TRUNCATED]} not compared to the end"
         else:
@@ -135,6 +136,13 @@ def _summary(order: list[RowTally], failing: dict[str, list[Finding]], run: Run)
         for why, keys in reasons.items():
             yield (("  left out, " + why + ": ", "dim"), ", ".join(keys))
     yield ("",)
+
+
+def why_unexercised(row: RowTally) -> str:
+    """Return in a few words why a row that is not exercised is not."""
+    if not row.requests:
+        return "not exercised"
+    return "control fails on all of them" if row.has_only_failures else "not compared to the end"
 
 
 def coverage(row: RowTally) -> str:
@@ -260,8 +268,12 @@ def _crash(crash: Crash) -> Iterator[Line]:
 def missing(run: Run) -> list[str]:
     """Return what keeps a run without differences from being a pass, in words."""
     parts = []
-    if run.unexercised:
-        parts.append(f"nothing exercised {', '.join(row.key for row in run.unexercised)}")
+    untouched = [row.key for row in run.unexercised if not row.has_only_failures]
+    failing = [row.key for row in run.unexercised if row.has_only_failures]
+    if untouched:
+        parts.append(f"nothing exercised {', '.join(untouched)}")
+    if failing:
+        parts.append(f"control answered nothing but failures (5xx) on {', '.join(failing)}")
     if run.undecided:
         parts.append(f"{_counted(len(run.undecided), 'answer')} not compared to the end")
     if run.unsent:

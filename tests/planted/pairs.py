@@ -737,8 +737,11 @@ QUIET = (
     ),
     Pair(
         "quiet_500",
-        'raise KeyError("name")',
-        'raise KeyError("name")',
+        'return jsonify(n=[1][request.args.get("at", 7, type=int)])',
+        'return {"n": [1][at]}',
+        asks=(Ask(), Ask(rest="?at=0")),
+        parameters="at: int = 7",
+        waived=("trailing_newline",),
     ),
     Pair("quiet_rows", f"{INSERT}\nreturn said()", f"{INSERT}\nreturn said()", asks=POST),
     Pair(
