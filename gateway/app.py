@@ -17,13 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 
-from gateway.backends.a2wsgi_bridge import A2wsgiBridge
-from gateway.backends.asgi import AsgiBackend
-from gateway.backends.bridge import WsgiBridge
 from gateway.backends.inspect import find_flask
 from gateway.backends.legacy_errors import legacy_shape_of
-from gateway.backends.process import ManagedProcess
-from gateway.backends.upstream import Upstream
+from gateway.backends.making import describe_backend, make_backend, probe
 from gateway.compare.redaction import Redactor
 from gateway.compat import SessionReader
 from gateway.errors import TableError
@@ -56,10 +52,10 @@ from gateway.web.own_paths import OwnPaths
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from gateway.backends.base import Backend, Receive, Scope, Send
+    from gateway.backends.base import Receive, Scope, Send
     from gateway.store import Store
     from gateway.table.route import Snapshot
-    from gateway.table.spec import BackendSpec, RouteSpec
+    from gateway.table.spec import RouteSpec
 
 log = logging.getLogger("gateway")
 
@@ -86,8 +82,8 @@ class Gateway(FastAPI):
         self._tallies: dict[str, Tally] = {}
         self._overhead = Overhead()
         self._deadlines: dict[float, Deadlines] = {}
-        self.legacy = _make_backend(migration.spec.legacy, self._apps.legacy, migration.path.parent)
-        self.new = _make_backend(migration.spec.new, self._apps.new, migration.path.parent)
+        self.legacy = make_backend(migration.spec.legacy, self._apps.legacy, migration.path.parent)
+        self.new = make_backend(migration.spec.new, self._apps.new, migration.path.parent)
         self._own = OwnPaths(self, self.probed_standing, self.describe)
         self._started = asyncio.Lock()
         self._stack: contextlib.AsyncExitStack | None = None
@@ -303,7 +299,10 @@ class Gateway(FastAPI):
             "shadow_stopped": self.ledger.stopped(),
             "differences": self._reporter.differences(),
             "breakers": self._maker.breaker_report(),
-            "backends": {"legacy": _describe(self._spec.legacy), "new": _describe(self._spec.new)},
+            "backends": {
+                "legacy": describe_backend(self._spec.legacy),
+                "new": describe_backend(self._spec.new),
+            },
         }
 
     def _count_more(self) -> dict[str, float]:
@@ -318,8 +317,7 @@ class Gateway(FastAPI):
     async def probed_standing(self) -> dict[str, Any]:
         """Return the standing after a connection was tried to every backend that runs elsewhere."""
         for backend in (self.legacy, self.new):
-            if isinstance(backend, Upstream | ManagedProcess):
-                await backend.probe()
+            await probe(backend)
         return self.standing()
 
     def describe(self) -> dict[str, Any]:
@@ -363,34 +361,6 @@ def create_app(config: str | Path | None = None) -> Gateway:
     return gateway
 
 
-def _make_backend(spec: BackendSpec, app: Any, folder: Path) -> Backend:
-    match spec.kind:
-        case "wsgi":
-            bridge = WsgiBridge if spec.bridge == "gateway" else A2wsgiBridge
-            return bridge(
-                app, threads=spec.threads, queue=spec.queue, root_path=spec.root_path, name=spec.name
-            )
-        case "asgi":
-            return AsgiBackend(app, root_path=spec.root_path, name=spec.name)
-        case "url":
-            return Upstream(
-                spec.target,
-                pool=spec.pool,
-                connect_timeout_s=spec.connect_timeout_s,
-                root_path=spec.root_path,
-                name=spec.name,
-            )
-        case "command":
-            return ManagedProcess(
-                spec.argv,
-                pool=spec.pool,
-                connect_timeout_s=spec.connect_timeout_s,
-                root_path=spec.root_path,
-                name=spec.name,
-                cwd=folder,
-            )
-
-
 @contextlib.contextmanager
 def _collecting_nothing() -> Iterator[None]:
     """Keep the garbage collector from passing while a table is compiled.
@@ -414,10 +384,6 @@ def _word_store(store: Store | None) -> dict[str, Any]:
     health = store.health()
     numbers = {name: health.facts[name] for name in ("pending", "written", "dropped", "failures")}
     return {"is_ok": health.is_ok, "reason": health.reason, **numbers}
-
-
-def _describe(spec: BackendSpec) -> str:
-    return f"{spec.kind} {spec.target or ' '.join(spec.argv)}"
 
 
 @contextlib.asynccontextmanager

@@ -57,7 +57,6 @@ def by_command(project: Project, routes: str = TABLE, new: list[str] = NEW_COMMA
 def uvicorn(folder: Path, environ: dict[str, str]) -> Iterator[str]:
     """Serve the new app as teams do without the gateway; yield its base URL."""
 
-
     port = free_port()
     argv = [each.format(host="127.0.0.1", port=port) for each in NEW_COMMAND]
     process = subprocess.Popen(argv, cwd=folder, env=os.environ | environ, stderr=subprocess.DEVNULL)
