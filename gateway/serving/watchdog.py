@@ -46,11 +46,11 @@ QUIET_S = 30.0
 """How long a route is not told of again."""
 
 SHOWN_FRAMES = 12
-NO_REQUEST = "no request"
 
 _LOOP_FILES = (str(Path(asyncio.__file__).parent), selectors.__file__, threading.__file__)
 _LIBRARY_FOLDERS = tuple(
     {
+        "<frozen ",
         *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")),
         str(Path(__file__).parents[1]),
     }
@@ -183,8 +183,9 @@ def _scopes_of(frames: list[FrameType]) -> Iterator[dict[str, Any]]:
 
 def _name(way: Way | None, *, is_shadow: bool) -> str:
     if way is None:
-        return NO_REQUEST
-    return f"the second call of {way.tally.route}" if is_shadow else way.tally.route
+        return "no request"
+    name = way.tally.route if way.route is not None else "a request that no row takes"
+    return f"the second call of {name}" if is_shadow else name
 
 
 def _stack(frames: list[FrameType]) -> list[str]:

@@ -17,7 +17,7 @@ from prometheus_client.exposition import choose_encoder
 from gateway.rollout.latency import BIN_EDGES_S, BINS_PER_DOUBLING, bin_middle_s
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from gateway.web.reports import Overview
 
@@ -26,10 +26,17 @@ if TYPE_CHECKING:
 NO_ROUTE = "none"
 """The route of what belongs to no request: a block of the event loop by something that runs beside them."""
 
-REQUEST_BOUNDS = range(4, 23)
-"""Powers of two of 10 µs that bound a request's buckets: 160 µs to 42 s."""
 
-OVERHEAD_BOUNDS = range(13)
+def _bounds(powers: range) -> dict[int, str]:
+    """Return bins that end at a power of two of 10 µs, each with that end in seconds, as it is written."""
+    bins = [power * BINS_PER_DOUBLING for power in powers]
+    return {number: f"{BIN_EDGES_S[number]:.9g}" for number in bins}
+
+
+REQUEST_BOUNDS = _bounds(range(4, 23))
+"""Where a request's buckets end: 160 µs to 42 s."""
+
+OVERHEAD_BOUNDS = _bounds(range(13))
 """The same of the overhead: 10 µs to 41 ms."""
 
 BREAKER_VALUES = {"closed": 0, "half_open": 1, "open": 2}
@@ -144,13 +151,14 @@ def _overhead(values: Mapping[str, float]) -> Metric:
     return family
 
 
-def _buckets(counts: Mapping[int, int], powers: Iterable[int]) -> list[tuple[str, float]]:
+def _buckets(counts: Mapping[int, int], bounds: Mapping[int, str]) -> list[tuple[str, float]]:
     """Return (upper bound in seconds, answers up to it); the bounds are edges of the bins, so it is exact."""
-    buckets = []
-    for power in powers:
-        last = power * BINS_PER_DOUBLING
-        up_to = sum(count for number, count in counts.items() if number <= last)
-        buckets.append((f"{BIN_EDGES_S[last]:.9g}", float(up_to)))
+    left = sorted(counts, reverse=True)
+    buckets, up_to = [], 0
+    for last, text in bounds.items():
+        while left and left[-1] <= last:
+            up_to += counts[left.pop()]
+        buckets.append((text, float(up_to)))
     return [*buckets, ("+Inf", float(sum(counts.values())))]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import httpx
@@ -57,6 +58,7 @@ PATHS = [
     "/",
     "/api/routes",
     "/api/routes/0123456789ab",
+    "/metrics",
     "/api/status",
     "/api/differences",
     "/static/admin.css",
@@ -176,3 +178,16 @@ def test_every_answer_is_hardened(friend: httpx.Client, path: str) -> None:
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["x-frame-options"] == "DENY"
     assert headers["referrer-policy"] == "no-referrer"
+
+
+def test_the_page_says_when_rate_limits_are_not_shared_and_the_status_why() -> None:
+    reason = "ConnectionError: <refused>"
+    report = replace(OVERVIEW.report, limits={"is_ok": False, "reason": reason}, lag_s=0.25)
+    overview = replace(OVERVIEW, report=report)
+    with running(create_admin(lambda: overview, TOKEN), lifespan="off") as url:
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        page = httpx.get(url, headers=headers).text
+        assert "Rate limits are counted by each worker alone" in page
+        assert "ConnectionError: &lt;refused&gt;" in page
+        status = httpx.get(f"{url}/api/status", headers=headers).json()
+        assert (status["limits"]["reason"], status["event_loop_lag_s"]) == (reason, 0.25)
