@@ -19,6 +19,7 @@ WORKER = ""
 """The label of what belongs to the worker as a whole, and to no route."""
 
 _UPGRADED = 101
+_NOTHING: Mapping[str, int] = {}
 
 Sums = dict[str, float]
 
@@ -41,14 +42,17 @@ class Measures:
 
     def read(self) -> dict[str, Sums]:
         """Return all sums by label and name; what has not changed is the same object as the last time."""
-        differed = self._differed()
-        sums = {tally.route: self._of(tally, differed) for tally in list(self._tallies.values())}
+        compared, differed = self._ledger.all_outcomes(), self._differed()
+        sums = {
+            tally.route: self._of(
+                tally, compared.get(tally.route, _NOTHING), differed.get(tally.route, _NOTHING)
+            )
+            for tally in list(self._tallies.values())
+        }
         sums[WORKER] = self._of_worker()
         return {label: values for label, values in sums.items() if values}
 
-    def _of(self, tally: Tally, differed: Mapping[str, Counter[str]]) -> Sums:
-        compared = self._ledger.outcomes(tally.route)
-        kinds = differed.get(tally.route, Counter[str]())
+    def _of(self, tally: Tally, compared: Mapping[str, int], kinds: Mapping[str, int]) -> Sums:
         mark = tally.mark() + sum(compared.values()) + sum(kinds.values())
         known = self._worded.get(tally.route)
         if known is not None and known[0] == mark:

@@ -15,12 +15,16 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gateway.compare.signature import Finding
+    from gateway.rollout.breaker import BreakerState
     from gateway.serving.generation import Generation, Way
     from gateway.serving.tally import Tally
     from gateway.shadowing.ledger import Ledger
     from gateway.table.route import Route, Snapshot
 
 SHOWN_FINDINGS = 50
+
+_Mark = tuple[int, int, "Way", "BreakerState | None"]
+"""What a route's words depend on, besides the snapshot."""
 
 
 class Reporter:
@@ -29,29 +33,41 @@ class Reporter:
     def __init__(self, tallies: Mapping[str, Tally], ledger: Ledger) -> None:
         self._tallies = tallies
         self._ledger = ledger
-        self._worded: tuple[Snapshot, list[dict[str, Any]]] | None = None
+        self._snapshot: Snapshot | None = None
+        self._rows: list[dict[str, Any]] = []
+        self._worded: dict[str, tuple[_Mark, dict[str, Any]]] = {}
 
     def routes(self, generation: Generation) -> list[dict[str, Any]]:
-        """Return every route with its stage, both implementations, its counts and its states."""
-        snapshot, ways = generation.snapshot, generation.ways
-        worded = self._worded
-        if worded is None or worded[0] is not snapshot:
-            worded = self._worded = (snapshot, [_word(route) for route in snapshot.routes])
+        """Return every route with its stage, both implementations, its counts and its states.
+
+        A route of which nothing has changed is the same object as the last time.
+        """
+        if self._snapshot is not generation.snapshot:
+            self._snapshot, self._worded = generation.snapshot, {}
+            self._rows = [_word(route) for route in generation.snapshot.routes]
+        outcomes = self._ledger.all_outcomes()
         return [
-            {**row, **self._counts(route), "states": _states(route, ways[route])}
-            for route, row in zip(snapshot.routes, worded[1], strict=True)
+            self._word_now(route, row, generation.ways[route], outcomes.get(route.key, {}))
+            for route, row in zip(generation.snapshot.routes, self._rows, strict=True)
         ]
 
     def differences(self) -> list[dict[str, Any]]:
         """Return the most frequent findings."""
         return [_word_finding(finding) for finding in self._ledger.findings()[:SHOWN_FINDINGS]]
 
-    def _counts(self, route: Route) -> dict[str, Any]:
+    def _word_now(
+        self, route: Route, row: dict[str, Any], way: Way, outcomes: Mapping[str, int]
+    ) -> dict[str, Any]:
         tally = self._tallies[route.id]
-        outcomes = self._ledger.outcomes(route.key)
-        return {
-            "counts": tally.by_backend() | {f"compared.{outcome}": n for outcome, n in outcomes.items()},
-        }
+        state = way.breaker.state if way.breaker is not None else None
+        mark = (tally.mark(), sum(outcomes.values()), way, state)
+        known = self._worded.get(route.id)
+        if known is not None and known[0] == mark:
+            return known[1]
+        counts = tally.by_backend() | {f"compared.{outcome}": n for outcome, n in outcomes.items()}
+        worded = {**row, "counts": counts, "states": _states(route, way)}
+        self._worded[route.id] = (mark, worded)
+        return worded
 
 
 def _states(route: Route, way: Way) -> dict[str, str]:

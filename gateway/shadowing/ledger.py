@@ -99,6 +99,11 @@ class Ledger:
         with self._lock:
             return dict(self._outcomes[route]) if route in self._outcomes else {}
 
+    def all_outcomes(self) -> dict[str, dict[str, int]]:
+        """Return the outcomes of every route that was compared."""
+        with self._lock:
+            return {route: dict(outcomes) for route, outcomes in self._outcomes.items()}
+
     def dropped(self) -> dict[str, int]:
         """Return how many comparisons were dropped, by reason."""
         with self._lock:

@@ -24,8 +24,7 @@ class ReportSender:
 
     def __init__(self) -> None:
         self._facts: dict[str, Any] | None = None
-        self._rows: list[dict[str, Any]] = []
-        self._changing: dict[str, dict[str, Mapping[str, Any]]] = {name: {} for name in _CHANGING}
+        self._routes: list[Mapping[str, Any]] = []
         self._measures: dict[str, Mapping[str, float]] = {}
 
     def changes(self, report: Mapping[str, Any]) -> dict[str, Any]:
@@ -35,19 +34,7 @@ class ReportSender:
         ``states`` belong to routes; ``measures`` hold the names that have grown.
         """
         message = self._facts_of({name: value for name, value in report.items() if name not in _APART})
-        routes = report.get("routes", ())
-        rows = [{name: value for name, value in route.items() if name not in _CHANGING} for route in routes]
-        has_new_rows = rows != self._rows
-        if has_new_rows:
-            message["rows"] = self._rows = rows
-        for name in _CHANGING:
-            known = self._changing[name]
-            values: dict[str, Mapping[str, Any]]
-            values = {route["id"]: dict(route.get(name) or {}) for route in routes}
-            changed = {id_: value for id_, value in values.items() if known.get(id_) != value}
-            if has_new_rows or changed:
-                message[name] = values if has_new_rows else changed
-            self._changing[name] = values
+        message |= self._routes_of(list(report.get("routes", ())))
         grown = {}
         measures: Mapping[str, Mapping[str, float]] = report.get("measures", {})
         for label, sums in measures.items():
@@ -58,12 +45,35 @@ class ReportSender:
                     grown[label] = names
         return {**message, "measures": grown} if grown else message
 
+    def _routes_of(self, routes: list[Mapping[str, Any]]) -> dict[str, Any]:
+        before, self._routes = self._routes, routes
+        if len(before) != len(routes) or any(
+            now is not then and _row(now) != _row(then) for now, then in zip(routes, before, strict=True)
+        ):
+            changing = {name: {route["id"]: route.get(name, {}) for route in routes} for name in _CHANGING}
+            return {"rows": [_row(route) for route in routes], **changing}
+        message = {}
+        changed = [pair for pair in zip(routes, before, strict=True) if pair[0] is not pair[1]]
+        for name in _CHANGING:
+            values = {
+                now["id"]: now.get(name, {})
+                for now, then in changed
+                if now.get(name, {}) != then.get(name, {})
+            }
+            if values:
+                message[name] = values
+        return message
+
     def _facts_of(self, facts: dict[str, Any]) -> dict[str, Any]:
         before, self._facts = self._facts, facts
         if before is None or before.keys() != facts.keys():
             return {"facts": facts}
         changed = {name: value for name, value in facts.items() if before[name] != value}
         return {"changed": changed} if changed else {}
+
+
+def _row(route: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in route.items() if name not in _CHANGING}
 
 
 class ReportReceiver:
