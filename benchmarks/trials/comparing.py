@@ -26,18 +26,26 @@ def measure(bench: Bench) -> Chapter:
     control, same, other = (observe(data) for data in (body, body, changed(body)))
     texts = body, changed(body)
     respelled = observe(json.dumps(json.loads(body), indent=1).encode())
-    equal, spelled, unequal = [], [], []
+    nameless = [{f"_{name}": value for name, value in order.items()} for order in json.loads(body)]
+    plain = observe(json.dumps(nameless[:-1]).encode())
+    shifted = observe(json.dumps(nameless[1:]).encode())
+    rewritten = observe(json.dumps([order | {"_status": "open"} for order in nameless[1:]]).encode())
+    equal, spelled, unequal, moved, everywhere = [], [], [], [], []
     for _ in range(bench.rounds):
         parsing_s = _time_s(lambda: [json.loads(text) for text in texts])
         equal.append(_time_s(lambda: compare(control, same)) / parsing_s)
         spelled.append(_time_s(lambda: compare(control, respelled)) / parsing_s)
         unequal.append(_time_s(lambda: compare(control, other)) / parsing_s)
+        moved.append(_time_s(lambda: compare(plain, shifted)) / parsing_s)
+        everywhere.append(_time_s(lambda: compare(plain, rewritten)) / parsing_s)
     return Chapter(
         f"Comparing two JSON answers of {SIZE_BYTES // 1024} KiB",
         (
             Finding("equal ÷ json.loads of both", tuple(equal), at_most(0.1)),
             Finding("equal, spelled otherwise ÷ json.loads of both", tuple(spelled)),
             Finding("unequal (ten values differ) ÷ json.loads of both", tuple(unequal), at_most(3)),
+            Finding("unequal (a list without ids shifted by one) ÷ …", tuple(moved), at_most(3)),
+            Finding("unequal (the same, and every element changed as well) ÷ …", tuple(everywhere)),
         ),
     )
 

@@ -10,15 +10,17 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from itertools import pairwise
+from itertools import islice, pairwise
+from operator import itemgetter, lt
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Sequence
+    from collections.abc import Hashable, Iterable, Sequence
 
 _CELLS_PER_ELEMENT = 16
 _FREE_CELLS = 4096
 _DEPTH = 8
+_second = itemgetter(1)
 
 
 def align(control: Sequence[Hashable], candidate: Sequence[Hashable]) -> list[tuple[int, int]]:
@@ -63,15 +65,31 @@ def _anchors(
     control: Sequence[Hashable], candidate: Sequence[Hashable], window: Window
 ) -> list[tuple[int, int]]:
     start, stop, other, end = window
-    counts = Counter(control[start:stop])
-    places = {token: index for index, token in enumerate(candidate[other:end], other)}
-    others = Counter(candidate[other:end])
-    unique = [
-        (index, places[control[index]])
-        for index in range(start, stop)
-        if counts[control[index]] == 1 and others[control[index]] == 1
-    ]
-    return longest_increasing(unique)
+    mine, theirs = control[start:stop], candidate[other:end]
+    places = dict(zip(theirs, range(other, end), strict=True))
+    if len(places) < len(theirs):
+        counts = Counter(theirs)
+        places = {token: place for token, place in places.items() if counts[token] == 1}
+    if len(set(mine)) == len(mine):
+        unique = [
+            (index, place)
+            for index, token in enumerate(mine, start)
+            if (place := places.get(token)) is not None
+        ]
+    else:
+        counts = Counter(mine)
+        unique = [
+            (index, places[token])
+            for index, token in enumerate(mine, start)
+            if counts[token] == 1 and token in places
+        ]
+    return unique if is_increasing(map(_second, unique)) else longest_increasing(unique)
+
+
+def is_increasing(numbers: Iterable[int]) -> bool:
+    """Tell whether each number is above the one before."""
+    known = list(numbers)
+    return all(map(lt, known, islice(known, 1, None)))
 
 
 def longest_increasing(pairs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:

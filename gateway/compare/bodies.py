@@ -38,7 +38,8 @@ class BodyResult:
 
     ``is_type_told`` says that a difference tells of the media types, so that the header need not.
     ``undecided`` is a difference in bytes that may mean nothing: it counts where a rule accepts it, and else
-    ``note`` says why the comparison did not come to its end.
+    ``note`` says why the comparison did not come to its end. ``more`` counts differences of the kinds,
+    equivalences and folded places of some of those ``found``, beyond what is kept one by one.
     """
 
     found: tuple[Found, ...] = ()
@@ -46,6 +47,7 @@ class BodyResult:
     note: str = ""
     is_type_told: bool = False
     undecided: Found | None = None
+    more: tuple[tuple[tuple[Kind, str], int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,12 +192,13 @@ def json_differences(control: Content, candidate: Content, terms: BodyTerms) -> 
     """Return how two JSON bodies differ in value, and where they do not, in spelling."""
     try:
         marks = terms.rules.marks(control.value, candidate.value)
-        diff = JsonDiff(terms.identity_keys, terms.base_urls, marks)
+        is_counting = not terms.rules.rules
+        diff = JsonDiff(terms.identity_keys, terms.base_urls, marks, is_counting=is_counting)
         is_equal = not marks.has_maps and control.value == candidate.value
         if is_equal and has_same_numbers(control.data, candidate.data):
             diff.reordered = first_reordered(control.value, candidate.value)
         else:
-            diff.values(control.value, candidate.value, (), ())
+            diff.compare(control.value, candidate.value)
     except RecursionError:
         left, right = (each.data.decode("utf-8", "backslashreplace") for each in (control, candidate))
         found = (Found(Kind.TEXT, "body", left, right),) if left != right else ()
@@ -205,4 +208,4 @@ def json_differences(control: Content, candidate: Content, terms: BodyTerms) -> 
         diff.found.extend(
             spellings(control.data, candidate.data, diff.reordered, has_same_values=has_same_values)
         )
-    return BodyResult(tuple(diff.found), marks)
+    return BodyResult(tuple(diff.found), marks, more=tuple(diff.more.items()))

@@ -17,6 +17,7 @@ from gateway.compare.effects import effect_differences
 from gateway.compare.equivalences import DEFAULT_EQUIVALENCES
 from gateway.compare.found import Found
 from gateway.compare.headers import header_differences
+from gateway.compare.json_diff import KEPT_PER_PLACE
 from gateway.compare.pairing import Key, Pairing
 from gateway.compare.rules import NO_RULES, RuleSet, compile_rules
 from gateway.compare.waiving import equivalence_waiver, first_acceptance, map_key, rules_about
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
 
 KEPT_FAILING = 100
 KEPT_WAIVED = 50
-KEPT_PER_PLACE = 20
-"""Differences of one kind and folded place that are kept one by one; the rest is counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +107,8 @@ def compare(
         found.append(body.undecided)
         note = ""
     found.extend(effect_differences(control, candidate))
+    for (_, equivalence), count in body.more:
+        judge.count(equivalence, count)
     return judge.comparison(found, body.marks, note)
 
 
@@ -140,6 +141,14 @@ class _Judge:
         """Tell whether a difference outside JSON is accepted, without counting it."""
         about = [(each, True) for each in self.terms.rules.named("place", str(found.place))]
         return first_acceptance(found, about) is not None
+
+    def count(self, equivalence: str, count: int) -> None:
+        """Count differences that are not kept; no rule is about them."""
+        if equivalence in self.terms.equivalences:
+            self.accepted += count
+        else:
+            self.failing += count
+        self.omitted += count
 
     def comparison(self, found: list[Found], marks: Marks, note: str) -> Comparison:
         """Return the judged whole."""

@@ -1,88 +1,132 @@
 """Compare two JSON values: what is missing, added, changed, of another type, moved.
 
-The kinds do not depend on what is waived. Time is linear in the values, whatever differs: lists are
-aligned by :mod:`gateway.compare.alignment`, or by identity keys. RecursionError is the caller's to catch.
+The kinds do not depend on what is waived. Time is linear in the values, whatever differs: the elements of
+lists are paired by :mod:`gateway.compare.elements`. RecursionError is the caller's to catch.
+
+Where a value stands is kept as a chain of steps, and made into a location only for what differs. Where no
+rule has to see each difference by itself, those of one kind and folded place are counted beyond the first.
 """
 
 from __future__ import annotations
 
 import marshal
-import sys
 from collections import Counter
 from dataclasses import dataclass, field
-from itertools import pairwise
 from operator import eq
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from gateway.compare.alignment import align
 from gateway.compare.difference import Kind
+from gateway.compare.elements import pair_up
 from gateway.compare.found import Found
 from gateway.compare.instants import parse_instant
 from gateway.compare.json_text import ABSENT, Location, type_name
-from gateway.compare.likeness import BARE, is_same_number, leaf_token, packed, without_base
+from gateway.compare.likeness import is_same_number, without_base
 from gateway.compare.rules import Marks
+from gateway.compare.tokens import BARE, TELLING, keyed, leaf_token, numbered, packed, tokens
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Sequence
 
+    from gateway.compare.tokens import TokenSort
+
+KEPT_PER_PLACE = 20
+"""Differences of one kind and folded place that are kept one by one; the rest is counted."""
+
 LISTED_ELEMENTS = 20
 """Elements of one list that are told one by one; more that are missing or added become ``json.length``."""
 
+STILL_IN_PLACE = 4
+"""Of so many elements no more than one may differ for the others to be taken as standing where they stood."""
+
 _LEAF_TYPES = frozenset({str, int, float, bool, type(None)})
-_TELLING = frozenset("0123456789-MTWFS")
-"""First characters of texts that may spell a number or, beginning with its weekday, a date."""
+
+Spot = tuple[Any, "str | int", "str | int"] | None
+"""Where a value stands: the spot above it, and the step from there in control and in the candidate."""
+
+Window = tuple["Sequence[int]", "Sequence[int]"]
+
+
+class Fold:
+    """Be a place with its indices folded; counts what differs there, by kind and equivalence."""
+
+    __slots__ = ("_below", "counts")
+
+    def __init__(self) -> None:
+        self._below: dict[str, Fold] = {}
+        self.counts: dict[tuple[Kind, str], int] = {}
+
+    def step(self, name: str) -> Fold:
+        """Return the place below this one; ``*`` for every element of a list."""
+        found = self._below.get(name)
+        if found is None:
+            found = self._below[name] = Fold()
+        return found
 
 
 @dataclass(slots=True)
 class JsonDiff:
-    """Walk two values side by side; ``found`` is the result.
+    """Walk two values side by side; ``found`` is the result, with ``more`` of the same kinds and places.
 
     ``reordered`` is the first object whose keys stand in another order. Base URLs at the beginning of texts
-    are taken as the same.
+    are taken as the same. ``is_counting``: no rule has to see each difference by itself.
     """
 
     identity_keys: tuple[str, ...] = ()
     base_urls: tuple[str, str] = ("", "")
     marks: Marks = field(default_factory=Marks)
+    is_counting: bool = False
     found: list[Found] = field(default_factory=list)
+    more: Counter[tuple[Kind, str]] = field(default_factory=Counter)
     reordered: Location | None = None
 
-    def values(self, control: object, candidate: object, here: Location, there: Location) -> None:
-        """Compare two values that stand at ``here`` in control and ``there`` in the candidate."""
+    def compare(self, control: object, candidate: object) -> None:
+        """Compare two documents."""
+        self._values(control, candidate, None, Fold())
+
+    def _values(self, control: object, candidate: object, spot: Spot, fold: Fold) -> None:
         kind = type(control)
         if kind is dict and type(candidate) is dict:
-            self._objects(control, candidate, here, there)  # type: ignore[arg-type]  # mypy knows isinstance only
+            self._objects(control, candidate, spot, fold)  # type: ignore[arg-type]  # mypy knows isinstance only
         elif kind is list and type(candidate) is list:
-            self._lists(control, candidate, here, there)  # type: ignore[arg-type]  # as above
-        elif self.marks.has_maps and kind in _LEAF_TYPES and self.marks.map_at(here):
-            self._add(Kind.JSON_VALUE, here, control, candidate, there, cause="map")
+            self._lists(control, candidate, spot, fold)  # type: ignore[arg-type]  # as above
+        elif self.marks.has_maps and kind in _LEAF_TYPES and self.marks.map_at(_locations(spot)[0]):
+            self._add(Kind.JSON_VALUE, control, candidate, spot, fold, cause="map")
         elif kind is not type(candidate) or control != candidate:
-            self._leaves(control, candidate, here, there)
+            self._leaves(control, candidate, spot, fold)
 
     def _add(
         self,
         kind: Kind,
-        here: Location,
         control: object,
         candidate: object,
-        there: Location,
+        spot: Spot,
+        fold: Fold,
         *,
         cause: str = "",
         detail: str = "",
         equivalence: str = "",
     ) -> None:
+        if self.is_counting:
+            sort = kind, equivalence
+            count = fold.counts[sort] = fold.counts.get(sort, 0) + 1
+            if count > KEPT_PER_PLACE:
+                self.more[sort] += 1
+                return
+        here, there = _locations(spot)
+        if cause == "element":
+            here, there = (there, there) if control is ABSENT else (here, there[:-1])
         self.found.append(Found(kind, here, control, candidate, cause, detail, equivalence, there))
 
     def _objects(
-        self, control: dict[str, object], candidate: dict[str, object], here: Location, there: Location
+        self, control: dict[str, object], candidate: dict[str, object], spot: Spot, fold: Fold
     ) -> None:
         if list(control) == list(candidate):
             others: Iterable[object] = candidate.values()
         else:
             if control.keys() != candidate.keys():
-                self._members(control, candidate, here, there)
+                self._members(control, candidate, spot, fold)
             elif self.reordered is None:
-                self.reordered = here
+                self.reordered = _locations(spot)[0]
             others = [candidate.get(name, ABSENT) for name in control]
         has_maps = self.marks.has_maps
         for (name, left), right in zip(control.items(), others, strict=True):
@@ -91,22 +135,22 @@ class JsonDiff:
                 kind is type(right) and kind in _LEAF_TYPES and left == right and not has_maps
             ):
                 continue
-            self.values(left, right, (*here, name), (*there, name))
+            self._values(left, right, (spot, name, name), fold.step(name))
 
     def _members(
-        self, control: dict[str, object], candidate: dict[str, object], here: Location, there: Location
+        self, control: dict[str, object], candidate: dict[str, object], spot: Spot, fold: Fold
     ) -> None:
         missing = [name for name in control if name not in candidate]
         added = [name for name in candidate if name not in control]
-        spelled = {_bare(name): name for name in added}
+        spelled = {_bare(name): name for name in added} if missing else {}
         for name in missing:
             left = control[name]
             self._add(
                 Kind.JSON_MISSING,
-                (*here, name),
                 left,
                 ABSENT,
-                (*there, name),
+                (spot, name, name),
+                fold.step(name),
                 cause="renamed" if _bare(name) in spelled else "",
                 detail=spelled.get(_bare(name), ""),
                 equivalence="null_is_missing" if left is None else "",
@@ -114,18 +158,19 @@ class JsonDiff:
         for name in added:
             right = candidate[name]
             equivalence = "null_is_missing" if right is None else ""
-            self._add(Kind.JSON_ADDED, (*here, name), ABSENT, right, (*there, name), equivalence=equivalence)
+            place = spot, name, name
+            self._add(Kind.JSON_ADDED, ABSENT, right, place, fold.step(name), equivalence=equivalence)
         if self.reordered is None and [name for name in control if name in candidate] != [
             name for name in candidate if name in control
         ]:
-            self.reordered = here
+            self.reordered = _locations(spot)[0]
 
-    def _leaves(self, control: object, candidate: object, here: Location, there: Location) -> None:
+    def _leaves(self, control: object, candidate: object, spot: Spot, fold: Fold) -> None:
         kind = type(control)
         if kind is type(candidate):
-            is_plain = not isinstance(control, str) or control[:1] not in _TELLING
+            is_plain = not isinstance(control, str) or control[:1] not in TELLING
             if is_plain and (kind is not str or not all(self.base_urls)):
-                self._add(Kind.JSON_VALUE, here, control, candidate, there)
+                self._add(Kind.JSON_VALUE, control, candidate, spot, fold)
                 return
             if self._is_same_url(control, candidate):
                 return
@@ -133,38 +178,54 @@ class JsonDiff:
         if left is not None and right is not None and left.is_same_moment(right):
             cause = "zone" if left.has_zone != right.has_zone else right.style
             self._add(
-                Kind.JSON_DATE_FORMAT, here, control, candidate, there, cause=cause, equivalence="date_format"
+                Kind.JSON_DATE_FORMAT, control, candidate, spot, fold, cause=cause, equivalence="date_format"
             )
         elif is_same_number(control, candidate):
-            self._add(Kind.JSON_NUMBER_FORM, here, control, candidate, there, equivalence="number_form")
+            self._add(Kind.JSON_NUMBER_FORM, control, candidate, spot, fold, equivalence="number_form")
         elif type_name(control) == type_name(candidate):
-            self._add(Kind.JSON_VALUE, here, control, candidate, there)
+            self._add(Kind.JSON_VALUE, control, candidate, spot, fold)
         else:
-            self._add(Kind.JSON_TYPE, here, control, candidate, there)
+            self._add(Kind.JSON_TYPE, control, candidate, spot, fold)
 
     def _is_same_url(self, control: object, candidate: object) -> bool:
         if type(control) is not str or type(candidate) is not str or not all(self.base_urls):
             return False
         return without_base(control, self.base_urls[0]) == without_base(candidate, self.base_urls[1])
 
-    def _lists(self, control: list[object], candidate: list[object], here: Location, there: Location) -> None:
+    def _lists(self, control: list[object], candidate: list[object], spot: Spot, fold: Fold) -> None:
         n, m = len(control), len(candidate)
+        fold = fold.step("*")
+        if n == m:
+            same = list(map(eq, control, candidate))
+            differing = [index for index, is_same in enumerate(same) if not is_same]
+            if len(differing) <= max(1, n // STILL_IN_PLACE):
+                if len(differing) < n:
+                    equal = [index for index, is_same in enumerate(same) if is_same]
+                    self._equals(control, candidate, spot, fold, (equal, equal))
+                if differing:
+                    self._others(control, candidate, spot, fold, (differing, differing))
+                return
         start, tail = _ends(control, candidate, eq)
         if n != m and not (
             self._is_alike(control[:start], candidate[:start])
             and self._is_alike(control[n - tail :], candidate[m - tail :])
         ):
             start, tail = _ends(control, candidate, _is_identical)
-        pairs: list[tuple[int, int]] = []
-        if not self._is_alike(control[:start], candidate[:start]):
-            pairs.extend((index, index) for index in range(start))
+        if start:
+            self._equals(control, candidate, spot, fold, (range(start), range(start)))
         if start + tail < max(n, m):
-            middle = self._middle(control, candidate, here, there, (start, n - tail, start, m - tail))
-            pairs.extend(middle)
-        if not self._is_alike(control[n - tail :], candidate[m - tail :]):
-            pairs.extend((n - tail + index, m - tail + index) for index in range(tail))
-        for left, right in pairs:
-            self.values(control[left], candidate[right], (*here, left), (*there, right))
+            self._others(control, candidate, spot, fold, (range(start, n - tail), range(start, m - tail)))
+        if tail:
+            self._equals(control, candidate, spot, fold, (range(n - tail, n), range(m - tail, m)))
+
+    def _equals(
+        self, control: list[object], candidate: list[object], spot: Spot, fold: Fold, window: Window
+    ) -> None:
+        """Walk elements that Python takes for equal, unless they are so in every respect."""
+        mine, theirs = [control[i] for i in window[0]], [candidate[j] for j in window[1]]
+        if not self._is_alike(mine, theirs):
+            for i, j, left, right in zip(*window, mine, theirs, strict=True):
+                self._values(left, right, (spot, i, j), fold)
 
     def _is_alike(self, control: list[object], candidate: list[object]) -> bool:
         """Tell whether equal elements are also of equal types and key orders, so that none need be walked."""
@@ -177,119 +238,95 @@ class JsonDiff:
         except ValueError:  # a number beyond what marshal knows, or too deep
             return False
 
-    def _middle(
-        self,
-        control: list[object],
-        candidate: list[object],
-        here: Location,
-        there: Location,
-        window: tuple[int, int, int, int],
-    ) -> list[tuple[int, int]]:
-        """Report what is missing, added or moved between the equal ends; return what belongs together."""
-        start, stop, other, end = window
-        left: Sequence[Hashable] | None = None
-        right: Sequence[Hashable] | None = None
-        if start < stop and other < end:
-            left, right = self._identities(control, candidate, here, there, window)
-        is_identified = left is not None and right is not None
-        if left is None or right is None:
-            exact = self._exact_tokens(control[start:stop], candidate[other:end])
-            left, right = exact or (
-                self._tokens(control, here, range(start, stop), is_control=True),
-                self._tokens(candidate, there, range(other, end), is_control=False),
-            )
+    def _others(
+        self, control: list[object], candidate: list[object], spot: Spot, fold: Fold, window: Window
+    ) -> None:
+        """Report what is missing, added or moved among the elements at these indices, and walk the others."""
+        mine, theirs = window
+        if len(mine) == len(theirs) == 1:
+            self._values(control[mine[0]], candidate[theirs[0]], (spot, mine[0], theirs[0]), fold)
+            return
+        left, right, sort = self._tokens(control, candidate, spot, window)
         is_unordered = id(control) in self.marks.lists or id(candidate) in self.marks.lists
-        is_moved = False
-        if is_identified or is_unordered or Counter(left) == Counter(right):
-            pairs = _by_token(left, right)
-            is_moved = any(second > after for (_, second), (_, after) in pairwise(pairs))
-        else:
-            pairs = align(left, right)
-        if not is_identified:
-            moved: list[tuple[int, int]] = []
-            if not is_unordered:
-                lone_left, lone_right = _lone(pairs, len(left), len(right))
-                tokens = [left[i] for i in lone_left], [right[j] for j in lone_right]
-                moved = [(lone_left[i], lone_right[j]) for i, j in _by_token(*tokens)]
-                is_moved = is_moved or bool(moved)
-            backbone = [] if is_moved and not moved else pairs
-            pairs = [*pairs, *moved]
-            pairs.extend(_changed(() if is_unordered else backbone, *_lone(pairs, len(left), len(right))))
-        lone_left, lone_right = _lone(pairs, len(left), len(right))
-        if is_moved:
-            self._add(Kind.JSON_ORDER, here, control, candidate, there)
-        self._report_lone(
-            control, candidate, here, there, [start + i for i in lone_left], [other + j for j in lone_right]
-        )
-        return [(start + i, other + j) for i, j in pairs]
+        found = pair_up(left, right, is_identity=sort == "identity", is_unordered=is_unordered)
+        if found.is_moved:
+            self._add(Kind.JSON_ORDER, control, candidate, spot, fold)
+        missing, added = [mine[i] for i in found.missing], [theirs[j] for j in found.added]
+        self._report_lone(control, candidate, spot, fold, missing, added)
+        alike = [(mine[i], theirs[j]) for i, j in found.alike]
+        walked = [(mine[i], theirs[j]) for i, j in found.changed]
+        if sort != "exact":
+            same = [control[i] == candidate[j] for i, j in alike]
+            equal = [pair for pair, is_same in zip(alike, same, strict=True) if is_same]
+            self._equals(control, candidate, spot, fold, ([i for i, _ in equal], [j for _, j in equal]))
+            walked[:0] = [pair for pair, is_same in zip(alike, same, strict=True) if not is_same]
+        elif self.reordered is None and dict in set(map(type, control)):
+            self._note_order(alike, control, candidate, spot)
+        for one, other in walked:
+            self._values(control[one], candidate[other], (spot, one, other), fold)
+
+    def _note_order(
+        self, pairs: Iterable[tuple[int, int]], control: list[object], candidate: list[object], spot: Spot
+    ) -> None:
+        """Note the first of elements with one packing whose members stand in another order."""
+        for one, other in pairs:
+            left, right = control[one], candidate[other]
+            if isinstance(left, dict) and isinstance(right, dict) and list(left) != list(right):
+                self.reordered = _locations((spot, one, other))[0]
+                return
 
     def _report_lone(
         self,
         control: list[object],
         candidate: list[object],
-        here: Location,
-        there: Location,
+        spot: Spot,
+        fold: Fold,
         missing: list[int],
         added: list[int],
     ) -> None:
         count = len(missing) + len(added)
         is_empty = not control or not candidate
         if len(control) != len(candidate) and (count > LISTED_ELEMENTS or (is_empty and count > 1)):
-            self._add(Kind.JSON_LENGTH, here, control, candidate, there)
+            self._add(Kind.JSON_LENGTH, control, candidate, spot, fold)
             return
         for index in missing:
-            self._add(Kind.JSON_MISSING, (*here, index), control[index], ABSENT, there, cause="element")
+            place = spot, index, index
+            self._add(Kind.JSON_MISSING, control[index], ABSENT, place, fold, cause="element")
         for index in added:
-            place = (*there, index)
-            self._add(Kind.JSON_ADDED, place, ABSENT, candidate[index], place, cause="element")
-
-    def _identities(
-        self,
-        control: list[object],
-        candidate: list[object],
-        here: Location,
-        there: Location,
-        window: tuple[int, int, int, int],
-    ) -> tuple[Sequence[Hashable] | None, Sequence[Hashable] | None]:
-        start, stop, other, end = window
-        for key in self.identity_keys:
-            left = _keyed(control[start:stop], key)
-            right = _keyed(candidate[other:end], key) if left is not None else None
-            if left is None or right is None or set(left).isdisjoint(right):
-                continue
-            if self.marks.is_loose((*here, start, key), is_control=True) or self.marks.is_loose(
-                (*there, other, key), is_control=False
-            ):
-                continue
-            return left, right
-        return None, None
-
-    def _exact_tokens(
-        self, control: list[object], candidate: list[object]
-    ) -> tuple[Sequence[Hashable], Sequence[Hashable]] | None:
-        """Return tokens that are quickly made, where most elements have an exact partner by them."""
-        if self.marks.control or self.marks.candidate:
-            return None
-        try:
-            left, right = ([packed(each) for each in side] for side in (control, candidate))
-        except ValueError:
-            return None
-        is_enough = 10 * len(set(left) & set(right)) > 9 * min(len(set(left)), len(set(right)))
-        return (left, right) if is_enough else None
+            place = spot, index, index
+            self._add(Kind.JSON_ADDED, ABSENT, candidate[index], place, fold, cause="element")
 
     def _tokens(
-        self, elements: list[object], location: Location, window: range, *, is_control: bool
-    ) -> Sequence[Hashable]:
-        if not (self.marks.control or self.marks.candidate):
-            part = elements[window.start : window.stop]
-            if set(map(type, part)) <= {int, float}:
-                return part
-        return [self._token(elements[i], (*location, i), is_control=is_control) for i in window]
+        self, control: list[object], candidate: list[object], spot: Spot, window: Window
+    ) -> tuple[Sequence[int], Sequence[int], TokenSort]:
+        """Return a number for each element, equal where two belong together, and what that was seen by."""
+        left, right = [control[i] for i in window[0]], [candidate[j] for j in window[1]]
+        is_marked = bool(self.marks.control or self.marks.candidate)
+        here, there = _locations(spot) if is_marked else ((), ())
+        for key in self.identity_keys if left and right else ():
+            mine, theirs = keyed(left, key), keyed(right, key)
+            if mine is None or theirs is None or set(mine).isdisjoint(theirs):
+                continue
+            if is_marked and (
+                self.marks.is_loose((*here, window[0][0], key), is_control=True)
+                or self.marks.is_loose((*there, window[1][0], key), is_control=False)
+            ):
+                continue
+            return (*numbered(mine, theirs), "identity")
+        if not is_marked:
+            return tokens(left, right)
+        marked = (
+            [self._token(each, (*here, i), is_control=True) for i, each in zip(window[0], left, strict=True)],
+            [
+                self._token(each, (*there, j), is_control=False)
+                for j, each in zip(window[1], right, strict=True)
+            ],
+        )
+        return (*numbered(*marked), "loose")
 
     def _token(self, value: object, location: Location, *, is_control: bool) -> Hashable:
-        """Return what two elements have in common that belong together though spelled differently."""
-        marks = self.marks
-        if (marks.control or marks.candidate) and marks.is_loose(location, is_control=is_control):
+        """Return what two elements have in common that belong together, leaving out what rules accept."""
+        if self.marks.is_loose(location, is_control=is_control):
             return ("any", type_name(value))
         if isinstance(value, dict):
             return frozenset(
@@ -303,6 +340,17 @@ class JsonDiff:
                 for index, each in enumerate(value)
             )
         return leaf_token(value)
+
+
+def _locations(spot: Spot) -> tuple[Location, Location]:
+    """Return where a spot is in control and in the candidate."""
+    here: list[str | int] = []
+    there: list[str | int] = []
+    while spot is not None:
+        spot, one, other = spot
+        here.append(one)
+        there.append(other)
+    return tuple(reversed(here)), tuple(reversed(there))
 
 
 def _ends(
@@ -330,41 +378,3 @@ def _is_identical(control: object, candidate: object) -> bool:
 
 def _bare(name: str) -> str:
     return name.replace("_", "").replace("-", "").lower()
-
-
-def _keyed(elements: list[object], key: str) -> list[Hashable] | None:
-    """Return the identity of every element, or None where one has none, or two have one."""
-    try:
-        found = [each[key] for each in elements]  # type: ignore[index]  # what lacks it raises
-    except (TypeError, KeyError, IndexError):
-        return None
-    kinds = set(map(type, found))
-    if kinds != {str} and kinds != {int}:
-        return None
-    return found if len(set(found)) == len(found) else None
-
-
-def _by_token(left: Sequence[Hashable], right: Sequence[Hashable]) -> list[tuple[int, int]]:
-    places: dict[Hashable, list[int]] = {}
-    for index in range(len(right) - 1, -1, -1):
-        places.setdefault(right[index], []).append(index)
-    return [(index, waiting.pop()) for index, token in enumerate(left) if (waiting := places.get(token))]
-
-
-def _lone(pairs: list[tuple[int, int]], n: int, m: int) -> tuple[list[int], list[int]]:
-    left, right = {i for i, _ in pairs}, {j for _, j in pairs}
-    return [i for i in range(n) if i not in left], [j for j in range(m) if j not in right]
-
-
-def _changed(backbone: Sequence[tuple[int, int]], left: list[int], right: list[int]) -> list[tuple[int, int]]:
-    """Pair what is left over: changed elements stand in the same gap of ``backbone``, in the same order."""
-    found: list[tuple[int, int]] = []
-    i = j = 0
-    for end, other_end in [*backbone, (sys.maxsize, sys.maxsize)]:
-        gap, other_gap = i, j
-        while i < len(left) and left[i] < end:
-            i += 1
-        while j < len(right) and right[j] < other_end:
-            j += 1
-        found.extend(zip(left[gap:i], right[other_gap:j], strict=False))
-    return found

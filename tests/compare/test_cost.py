@@ -7,7 +7,8 @@ import statistics
 import time
 from typing import TYPE_CHECKING, Any
 
-from gateway.compare import Observation, compare
+from gateway.compare import Kind, Observation, compare
+from gateway.compare.json_text import fold_place
 from tests.compare.observations import as_json, seen
 
 if TYPE_CHECKING:
@@ -44,6 +45,37 @@ def test_two_equal_answers_are_settled_without_parsing() -> None:
 def test_one_changed_value_costs_a_small_multiple_of_parsing() -> None:
     changed = [each | {"name": "new"} if each["id"] == 700 else each for each in ITEMS]
     assert ratio(as_json(ITEMS), as_json(changed)) <= 6  # the target is 3; a busy machine needs room
+
+
+NAMELESS: list[Any] = [{f"_{name}": value for name, value in each.items()} for each in ITEMS]
+
+
+def test_a_list_without_ids_that_is_shifted_costs_a_small_multiple_of_parsing() -> None:
+    shifted = as_json(NAMELESS[:-1]), as_json(NAMELESS[1:])
+    assert ratio(*shifted) <= 6  # the target is 3; a busy machine needs room
+    assert [(each.kind, each.place) for each in compare(*shifted).failing] == [
+        (Kind.JSON_MISSING, "$[0]"),
+        (Kind.JSON_ADDED, "$[1398]"),
+    ]
+
+
+def test_so_does_one_in_which_every_element_is_changed_as_well() -> None:
+    changed = as_json(NAMELESS[:-1]), as_json([each | {"_balance": -1} for each in NAMELESS[1:]])
+    assert ratio(*changed) <= 10
+    result = compare(*changed)
+    assert {(each.kind, fold_place(each.place)) for each in result.failing} == {
+        (Kind.JSON_MISSING, "$[*]"),
+        (Kind.JSON_ADDED, "$[*]"),
+        (Kind.JSON_VALUE, "$[*]._balance"),
+    }
+    assert len(result.failing) + result.omitted == 2 + 1398
+
+
+def test_lists_within_lists_cost_in_proportion() -> None:
+    def nested(last: int) -> Observation:
+        return as_json([[n, [n + 1, [n + last]]] for n in range(4000)])
+
+    assert ratio(nested(2), nested(3)) <= 40
 
 
 def test_flask_bytes_against_fastapi_bytes_cost_a_small_multiple_of_parsing() -> None:
