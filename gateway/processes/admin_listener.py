@@ -61,6 +61,13 @@ class AdminListener:
         self.socket.close()
 
     async def _serve(self, provider: Callable[[], Overview], ask: Ask) -> None:
+        try:
+            self._server = self._make_server(provider, ask)
+            await self._server.serve(sockets=[self.socket])
+        except Exception:  # importing it may fail as well, which must not go unsaid
+            logger.exception("the admin listener failed")
+
+    def _make_server(self, provider: Callable[[], Overview], ask: Ask) -> uvicorn.Server:
         import uvicorn
 
         from gateway.web.admin import LOOPBACK_NAMES, create_admin
@@ -82,8 +89,4 @@ class AdminListener:
             proxy_headers=False,
             server_header=False,
         )
-        try:
-            self._server = QuietServer(config)
-            await self._server.serve(sockets=[self.socket])
-        except Exception:
-            logger.exception("the admin listener failed")
+        return QuietServer(config)

@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import os
 import signal
+import socket
 import stat
 import threading
 import time
@@ -112,6 +113,16 @@ def test_an_open_stream_holds_no_stop_back(tmp_path: Path, number: int) -> None:
         began = time.monotonic()
         served.stop(number)
         assert time.monotonic() - began < 3
+
+
+def test_a_listener_that_cannot_be_brought_up_says_why(tmp_path: Path) -> None:
+    with serving(tmp_path) as served:
+        (tmp_path / "click.py").write_text("raise RuntimeError('in the way of uvicorn')")
+        with contextlib.suppress(OSError):
+            socket.create_connection(("127.0.0.1", served.admin_port), timeout=5).close()
+        served.wait_for_output("the admin listener failed")
+        served.wait_for_output("in the way of uvicorn")
+        assert served.answers(), "and what is served is served"
 
 
 @contextlib.contextmanager
