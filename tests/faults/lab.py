@@ -14,23 +14,25 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
 
 from gateway.rollout.evidence import Evidence
 from gateway.rollout.persistence import evidence_of
-from gateway.store import Ledger, Scope, locate
+from gateway.store import Ledger, Scope, StoreUnavailable, locate
 from gateway.table.compile import route_id
 from tests.faults.load import Asked
 from tests.projects import BACKENDS, Project, make_project
 from tests.running import free_port, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from gateway.store import EventRecord, PositionRecord
+
+T = TypeVar("T")
 
 ROWS = (
     *("steady", "breaking", "guarded", "waiting", "tenth", "slow", "hanging", "blocking"),
@@ -139,6 +141,7 @@ class Lab:
     store: str | None = None
     head: str = HEAD
     process: subprocess.Popen[bytes] | None = None
+    _ledger: Ledger | None = None
     port: int = field(default_factory=free_port)
     admin_port: int = field(default_factory=free_port)
 
@@ -184,25 +187,30 @@ class Lab:
         """Return the process ids of the workers that serve."""
         return {worker["pid"] for worker in self.status()["workers"] if worker["state"] == "serving"}
 
-    def ledger(self) -> Ledger:
-        """Return the state, opened; for a ``with``."""
-        return Ledger(locate(self.store, self.project.table))
+    def ask(self, question: Callable[[Ledger], T]) -> T:
+        """Ask the state. Raises :class:`StoreUnavailable` where it cannot be read now."""
+        if self._ledger is not None and self._ledger.is_gone:
+            self._ledger.close()
+            self._ledger = None
+        if self._ledger is None:
+            self._ledger = Ledger(locate(self.store, self.project.table))
+        return question(self._ledger)
 
     def events(self, row: str, *kinds: str) -> list[EventRecord]:
         """Return a row's events of these kinds (all without any), oldest first."""
-        with self.ledger() as ledger:
-            events = ledger.events(route_id=route_id(key_of(row)), limit=1000)
+        events = self.ask(lambda ledger: ledger.events(route_id=route_id(key_of(row)), limit=1000))
         return [event for event in reversed(events) if not kinds or event.kind in kinds]
 
     def position(self, row: str) -> PositionRecord | None:
         """Return where a row stands; None before the controller's first turn."""
-        with self.ledger() as ledger:
-            return next((each for each in ledger.positions() if each.key == key_of(row)), None)
+        return next((each for each in self.ask(Ledger.positions) if each.key == key_of(row)), None)
 
     def stage(self, row: str) -> str:
-        """Return the stage where a row stands; empty before the controller's first turn."""
-        position = self.position(row)
-        return position.stage if position is not None else ""
+        """Return the stage where a row stands; empty where that is not known now."""
+        with contextlib.suppress(StoreUnavailable):
+            position = self.position(row)
+            return position.stage if position is not None else ""
+        return ""
 
     def evidence(self, row: str, *runs: int) -> Evidence:
         """Return what the store knows of a row over all steps of these runs (0 and 1 without any).
@@ -210,8 +218,8 @@ class Lab:
         Run 0 is what a worker has counted before it read where the row stands.
         """
         scopes = [Scope(route_id(key_of(row)), run, "") for run in runs or (0, 1)]
-        with self.ledger() as ledger:
-            return sum(map(evidence_of, ledger.evidence(scopes).values()), Evidence())
+        found = self.ask(lambda ledger: ledger.evidence(scopes))
+        return sum(map(evidence_of, found.values()), Evidence())
 
     def orders(self) -> list[tuple[str, str]]:
         """Return the rows that were written, as (request id, side)."""
@@ -232,7 +240,7 @@ class Lab:
                 stdout=sink,
                 stderr=subprocess.STDOUT,
             )
-        wait_until(self._is_ready, timeout_s=60, what="the gateway's readiness")
+        wait_until(self._is_ready, timeout_s=90, what="the gateway's readiness")
 
     def signal(self, number: int) -> None:
         """Send a signal to the supervisor."""
@@ -254,6 +262,12 @@ class Lab:
             process.wait(5)
             raise
         return time.monotonic() - began
+
+    def close(self) -> None:
+        """Let go of the state."""
+        if self._ledger is not None:
+            self._ledger.close()
+            self._ledger = None
 
     def _is_ready(self) -> bool:
         assert self.process is not None
@@ -282,3 +296,4 @@ def serving(
         yield lab
     finally:
         lab.stop()
+        lab.close()

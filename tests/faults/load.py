@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
 CONNECTIONS = 64
 PATIENCE_S = 30.0
@@ -93,7 +93,7 @@ class Load:
         url: str,
         ask: Callable[[int], Asked],
         *,
-        rate: float = 100.0,
+        rate: float = 60.0,
         count: int | None = None,
         connections: int = CONNECTIONS,
         is_keeping: bool = True,
@@ -221,6 +221,20 @@ def quantile_s(answers: Iterable[Answer], share: float) -> float:
     """Return the time within which ``share`` of ``answers`` came; 0.0 for none."""
     ordered = sorted(answer.seconds for answer in answers)
     return ordered[min(int(len(ordered) * share), len(ordered) - 1)] if ordered else 0.0
+
+
+def assert_nobody_waited(before: Sequence[Answer], during: Sequence[Answer], *, harm_s: float) -> None:
+    """Fail where a twentieth of the requests waited half of ``harm_s`` longer than before.
+
+    ``harm_s`` is how long one waits who does wait for what is broken: far above the noise of a busy machine.
+    What it was for a hundredth is printed, for who looks on a quiet one.
+    """
+    assert len(before) >= 40
+    assert len(during) >= 40
+    for share in (0.99, 0.95):
+        was_s, is_s = quantile_s(before, share), quantile_s(during, share)
+        print(f"p{100 * share:.0f}: {1000 * was_s:.1f} ms before, {1000 * is_s:.1f} ms meanwhile")
+    assert is_s < was_s + harm_s / 2, f"p95: {was_s:.3f} s before, {is_s:.3f} s meanwhile"
 
 
 def told(answers: Iterable[Answer]) -> str:

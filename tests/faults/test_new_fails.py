@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.faults.lab import Lab, item, key_of, serving
-from tests.faults.load import Load, quantile_s, told
+from tests.faults.load import Load, assert_nobody_waited, quantile_s, told
 from tests.running import wait_until
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ ROUTES = """\
     {stage: canary, weight: 25%, sample: 0%, rollout: {steps: [canary 50%, new], min_time: 1h}}
   GET /slow/{item_id:int}:
     {stage: canary, weight: 25%, sample: 0%, rollout: {steps: [canary 50%, new], min_time: 1h}}
-  GET /hanging/{item_id:int}: {stage: canary, weight: 25%, sample: 0%, timeout: 400ms}
+  GET /hanging/{item_id:int}: {stage: canary, weight: 25%, sample: 0%, timeout: 1s}
   GET /blocking/{item_id:int}: new
 """
 NEEDED_ERRORS = 21
@@ -56,24 +56,20 @@ def opened(lab: Lab, row: str) -> int:
     return lab.text().count(f"{key_of(row)}: the breaker is open")
 
 
-def assert_nobody_waited(load: Load, before_s: float, faulty_since: float) -> None:
-    """Hold what legacy's clients saw against what they saw before, with room for a busy machine."""
-    during_s = quantile_s(of(load.since(faulty_since), "steady"), 0.9)
-    assert during_s < max(0.2, 3 * before_s), f"{before_s:.3f} s before, {during_s:.3f} s meanwhile"
-
-
 def test_new_that_raises_on_every_request_is_cut_off_within_twenty(lab: Lab) -> None:
     # One by one, so that no request is under way to new while another one opens the breaker.
     with Load(lab.url, lambda n: item("breaking", n % 50), connections=1, is_keeping=False) as load:
         wait_until(lambda: load.has_answered(20), what="answers before")
         lab.break_new("breaking", "raise")
-        broken_at = time.monotonic()
-        wait_until(lambda: load.has_answered(200, since=broken_at), timeout_s=30, what="200 more")
-    assert 5 <= len(load.failures) <= 5 * workers(lab) <= 20
-    assert {(each.by, each.status) for each in load.failures} == {("new", 500)}, told(load.failures)
-    opened_at = load.failures[-1].at
-    assert {each.by for each in load.answers if each.at > opened_at} == {"legacy"}
-    assert opened(lab, "breaking") == workers(lab)
+        wait_until(lambda: opened(lab, "breaking") == workers(lab), timeout_s=25, what="open breakers")
+        answered = len(load.answers)
+        wait_until(lambda: len(load.answers) >= answered + 40, what="40 more")
+        later = load.answers[answered + 1 :]
+    failures = [each for each in load.failures if each not in later]
+    assert 5 <= len(failures) <= 5 * workers(lab) <= 20
+    assert {(each.by, each.status) for each in failures} == {("new", 500)}, told(failures)
+    # Half a minute after it opened, a breaker lets one request try new; nobody else gets there.
+    assert sum(each.by == "new" for each in later) <= workers(lab)
 
 
 @pytest.mark.parametrize(("row", "fault"), [("guarded", "raise"), ("waiting", "hang")])
@@ -88,17 +84,17 @@ def test_with_a_fallback_no_safe_request_fails(lab: Lab, row: str, fault: str) -
 
 
 def test_new_that_raises_for_a_tenth_is_rolled_back_in_every_worker_for_good(lab: Lab) -> None:
-    # Every second caller is a new one, so that those who meet an error are many and never five in a row.
+    # Two of three callers are new, so that those who meet an error are many, and hardly ever five in a row.
     def ask(number: int) -> Asked:
-        return item("tenth", number % 50, user=f"fresh{number}" if number % 2 else f"known{number % 60}")
+        return item("tenth", number % 50, user=f"fresh{number}" if number % 3 else f"known{number % 60}")
 
-    with Load(lab.url, ask, rate=200) as load:
+    with Load(lab.url, ask, rate=150) as load:
         wait_until(lambda: load.by("new") and load.by("legacy"), what="a canary")
         lab.break_new("tenth", "raise 10%")
         wait_until(lambda: lab.events("tenth", "rolled_back"), timeout_s=60, what="the rollback")
         moved_at = time.monotonic()
         wait_until(
-            lambda: load.since(moved_at + 5) and len(load.since(moved_at)) > 100, what="five more seconds"
+            lambda: load.since(moved_at + 5) and len(load.since(moved_at)) > 60, what="five more seconds"
         )
     met: dict[str, float] = {}
     for answer in load.failures:
@@ -117,7 +113,7 @@ def test_new_that_raises_for_a_tenth_is_rolled_back_in_every_worker_for_good(lab
     lab.stop()
     lab.start()
     with Load(lab.url, ask) as load:
-        wait_until(lambda: load.has_answered(150), what="150 answers after a restart of everything")
+        wait_until(lambda: load.has_answered(100), what="100 answers after a restart of everything")
     assert load.failures == [], told(load.failures)
     assert {each.by for each in load.answers} == {"legacy"}
 
@@ -125,22 +121,22 @@ def test_new_that_raises_for_a_tenth_is_rolled_back_in_every_worker_for_good(lab
 def test_new_that_is_slow_fails_nobody_and_slows_legacy_down_for_nobody(lab: Lab) -> None:
     with Load(lab.url, beside_steady("slow")) as load:
         wait_until(lambda: load.has_answered(100), what="answers before")
-        before_s = quantile_s(of(load.answers, "steady"), 0.9)
-        lab.break_new("slow", "slow 0.5")
+        before = of(load.answers, "steady")
+        lab.break_new("slow", "slow 1")
         slow_at = time.monotonic()
-        wait_until(lambda: len(of(load.since(slow_at), "slow")) >= 150, timeout_s=30, what="150 answers")
+        wait_until(lambda: len(of(load.since(slow_at), "slow")) >= 100, timeout_s=30, what="100 answers")
     lab.break_new("slow", "")
     assert load.failures == [], told(load.failures)
-    assert_nobody_waited(load, before_s, slow_at)
+    assert_nobody_waited(before, of(load.since(slow_at), "steady"), harm_s=1)
     slow = of(load.since(slow_at + 0.1), "slow")
-    assert min(each.seconds for each in slow if each.by == "new") >= 0.45
+    assert min(each.seconds for each in slow if each.by == "new") >= 0.95
     assert not lab.events("slow", "rolled_back"), "latency is told, and never acted on"
 
 
 def test_new_that_hangs_is_cut_off_within_twenty_and_slows_legacy_down_for_nobody(lab: Lab) -> None:
-    with Load(lab.url, beside_steady("hanging"), rate=80, is_keeping=False) as load:
+    with Load(lab.url, beside_steady("hanging"), rate=40, is_keeping=False) as load:
         wait_until(lambda: load.has_answered(100), what="answers before")
-        before_s = quantile_s(of(load.answers, "steady"), 0.9)
+        before = of(load.answers, "steady")
         lab.break_new("hanging", "hang")
         hanging_at = time.monotonic()
         wait_until(
@@ -151,11 +147,9 @@ def test_new_that_hangs_is_cut_off_within_twenty_and_slows_legacy_down_for_nobod
         opened_at = time.monotonic()
         wait_until(lambda: len(of(load.since(opened_at), "hanging")) >= 50, what="50 more")
     assert {(each.by, each.status) for each in load.failures} == {("gateway", 504)}, told(load.failures)
-    under_way = (
-        10 * 0.4 * 2
-    )  # new's share of 40 a second, within the deadline of 400 ms, twice for a busy machine
+    under_way = 2 * 5  # new's five a second, within the deadline of 1 s; twice, for a busy machine
     assert len(load.failures) <= 5 * workers(lab) + under_way
-    assert_nobody_waited(load, before_s, hanging_at)
+    assert_nobody_waited(before, of(load.since(hanging_at), "steady"), harm_s=1)
     assert {each.by for each in of(load.since(opened_at), "hanging")} == {"legacy"}
 
 
@@ -164,9 +158,7 @@ def test_new_that_blocks_the_loop_delays_one_worker_and_fails_nobody(lab: Lab) -
         wait_until(lambda: load.has_answered(50), what="answers before")
         lab.break_new("blocking", "block 2")
         blocked_at = time.monotonic()
-        wait_until(lambda: load.has_answered(250, since=blocked_at), timeout_s=30, what="250 more")
-        later = time.monotonic()
-        wait_until(lambda: load.has_answered(100, since=later), timeout_s=30, what="100 after it")
+        wait_until(lambda: load.has_answered(150, since=blocked_at), timeout_s=30, what="150 more")
+        wait_until(lambda: quantile_s(load.answers[-50:], 0.9) < 0.5, timeout_s=30, what="the end of it")
     assert load.failures == [], told(load.failures)
     assert max(each.seconds for each in load.since(blocked_at)) > 1, "it did block"
-    assert quantile_s(load.since(later), 0.9) < 1, "and it is over"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gateway.store import Ledger
 from tests.faults.lab import Lab, item, serving
 from tests.faults.load import Load, told
 from tests.running import wait_until
@@ -49,7 +50,7 @@ def test_an_equal_row_walks_to_new_by_itself_and_a_wrong_one_stays_and_is_named(
     def ask(number: int) -> Asked:
         return item("walking" if number % 2 else "wrong", number % 50, user=f"u{number % 997}")
 
-    with Load(lab.url, ask, rate=200) as load:
+    with Load(lab.url, ask, rate=150) as load:
         wait_until(lambda: lab.stage("walking") == "new", timeout_s=80, what="the end of the walk")
         moved_at = time.monotonic()
         wait_until(lambda: load.since(moved_at + 3), timeout_s=30, what="three seconds")
@@ -71,14 +72,11 @@ def test_an_equal_row_walks_to_new_by_itself_and_a_wrong_one_stays_and_is_named(
     assert gate["parity.comparisons"] >= 897, "the smallest number that shows 0.5% (rollout.md's formula)"
     assert lab.stage("wrong") == "shadow"
     assert not lab.events("wrong", "advanced")
-    with lab.ledger() as ledger:
-        findings = [each for each in ledger.findings() if each.kind != "latency" and not each.is_waived]
-        examples = [
-            json.loads(example.document)
-            for each in findings
-            for example in ledger.examples(each.route_id, each.signature)
-        ]
-    assert {(each.kind, each.place) for each in findings} == {("json.value", "$.name")}
+    found = lab.ask(Ledger.findings)
+    (finding,) = [each for each in found if each.kind != "latency" and not each.is_waived]
+    kept = lab.ask(lambda ledger: ledger.examples(finding.route_id, finding.signature))
+    examples = [json.loads(example.document) for example in kept]
+    assert (finding.kind, finding.place) == ("json.value", "$.name")
     assert set(examples[0]["difference"]) >= {"control", "candidate"}
     assert examples[0]["difference"]["candidate"].startswith('"thing ')
     assert examples[0]["curl"].startswith("curl ")
@@ -95,7 +93,7 @@ def test_a_table_edited_in_the_middle_of_a_rollout_is_what_counts(lab: Lab) -> N
         )
         edited_at = time.monotonic()
         wait_until(lambda: lab.stage("edited") == "legacy", timeout_s=15, what="the file's stage")
-        wait_until(lambda: load.has_answered(300, since=edited_at), timeout_s=30, what="300 more")
+        wait_until(lambda: load.has_answered(150, since=edited_at), timeout_s=30, what="300 more")
         assert max(each.at for each in load.by("new")) - edited_at < 5
         lab.write_routes(ROUTES)
         again_at = time.monotonic()
@@ -139,8 +137,7 @@ def test_a_restart_of_every_worker_in_the_middle_of_a_rollout_fails_nothing_and_
 def test_a_leader_that_is_killed_costs_what_it_was_serving_and_the_walk_goes_on(lab: Lab) -> None:
     with Load(lab.url, lambda n: item("led", n % 50, user=f"u{n % 300}")) as load:
         wait_until(lambda: lab.stage("led") == "canary", timeout_s=60, what="its first step")
-        with lab.ledger() as ledger:
-            lease = wait_until(lambda: ledger.lease("controller"), what="a leader")
+        lease = wait_until(lambda: lab.ask(lambda ledger: ledger.lease("controller")), what="a leader")
         leader = int(lease.holder.split("-")[-2])
         assert leader in lab.worker_pids()
         os.kill(leader, signal.SIGKILL)
@@ -171,7 +168,7 @@ def test_a_stop_in_the_middle_of_a_rollout_answers_what_was_accepted_and_it_goes
     assert counted.new.requests + counted.legacy.requests == answered, "none is lost on the way"
     lab.start()
     with Load(lab.url, ask) as again:
-        wait_until(lambda: again.has_answered(300), what="300 answers")
+        wait_until(lambda: again.has_answered(101), what="101 answers")
     assert again.failures == [], told(again.failures)
     assert sides_of(again) == sides_of(load), "everybody is where they were"
     assert steps_of(lab, "stopped") == [("placed", "", "canary 25%")]
