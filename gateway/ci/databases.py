@@ -20,7 +20,7 @@ from gateway.ci.postgres import PostgresOriginal
 from gateway.ci.tables import StateError, TableReader
 
 if TYPE_CHECKING:
-    from gateway.ci.rows import Reading
+    from gateway.compare.rows import Reading
 
 _BUSY_S = 5.0
 

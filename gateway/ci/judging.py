@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote
 
 from gateway.ci.results import NO_ANSWER, Exchange, RowTally, visible
-from gateway.ci.rows import KeyMap
 from gateway.compare.engine import compare, terms_for
 from gateway.compare.observation import Body, Observation, RequestRecord
 from gateway.compare.pairing import Pairing
+from gateway.compare.rows import KeyMap
 from gateway.compare.signature import Findings
 
 if TYPE_CHECKING:

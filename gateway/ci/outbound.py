@@ -7,13 +7,13 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from gateway.ci.rows import NOW_UTC, scalar
+from gateway.compare.rows import NOW_UTC, scalar
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from gateway.ci.rows import Window
     from gateway.compare.observation import OutboundCall
+    from gateway.compare.rows import Window
 
 
 def settled(calls: Iterable[OutboundCall], window: Window) -> tuple[OutboundCall, ...]:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from sqlalchemy import URL
 
     from gateway.ci.databases import Copy
-    from gateway.ci.rows import Reading
+    from gateway.compare.rows import Reading
 
 
 class PostgresOriginal:

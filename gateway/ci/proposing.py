@@ -18,11 +18,11 @@ import yaml
 from yaml.reader import Reader
 
 from gateway.ci.corpus import CorpusError
-from gateway.ci.rows import KeyMap
 from gateway.compare.engine import compare
 from gateway.compare.json_text import fold_place
 from gateway.compare.noise import MIN_VARIED, NoiseSample, gather, propose
 from gateway.compare.pairing import Pairing
+from gateway.compare.rows import KeyMap
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -17,9 +17,9 @@ from urllib.parse import quote, unquote, urlsplit
 
 from gateway.ci.exchange import Address, Sent, send
 from gateway.ci.outbound import settled
-from gateway.ci.rows import Reading, Window, written
 from gateway.ci.servers import RaisedReport, SideError, SideServer
 from gateway.compare.observation import Body, Effects
+from gateway.compare.rows import Reading, Window, written
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,7 +8,7 @@ from sqlalchemy import MetaData, create_engine, func, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from gateway.ci.rows import Reading, Table
+from gateway.compare.rows import Reading, Table
 from gateway.errors import GatewayError
 
 if TYPE_CHECKING:

@@ -173,7 +173,10 @@ def compared(route: Route, method: str) -> str:
         return "never: its sample is 0%"
     if not route.is_safe(method) and spec.writes != "rehearse":
         return f"never: {method} may write, and the row neither says `safe: true` nor `writes: rehearse`"
-    return f"{percent(spec.sample_bp)} of its requests"
+    if not route.is_compared(method):
+        return f"never: at {spec.stage} new has made the write when legacy could be asked"
+    how = "" if route.is_safe(method) else ", in a rehearsal on new before legacy answers"
+    return f"{percent(spec.sample_bp)} of its requests{how}"
 
 
 def _over(winner: Route, others: Sequence[Route], method: str) -> list[str]:

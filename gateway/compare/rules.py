@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gateway.compare.json_text import Location
     from gateway.table.spec import CompareRule
 
-Realm = Literal["json", "header", "cookie", "place"]
+Realm = Literal["json", "header", "cookie", "rows", "place"]
 
 PLACES = frozenset(
     {"status", "body", "exception", "effects.rows", "effects.queries", "effects.outbound", "latency"}
@@ -53,7 +53,7 @@ class RuleSet:
         return any(each.rule.rule == "map" for each in self.rules)
 
     def named(self, realm: Realm, name: str) -> Iterator[ReadyRule]:
-        """Yield the rules about the header, the cookie or the plain place called ``name``."""
+        """Yield the rules about the header, the cookie, the rows or the plain place called ``name``."""
         for each in self.rules:
             if each.realm == realm and each.name == name:
                 yield each
@@ -100,10 +100,13 @@ def _compile(index: int, rule: CompareRule) -> ReadyRule:
         return ReadyRule(index, rule, "header", rule.at[7:].strip().lower(), regex=regex)
     if rule.at.startswith("cookie:"):
         return ReadyRule(index, rule, "cookie", rule.at[7:].strip(), regex=regex)
+    if rule.at.startswith("rows:"):
+        return ReadyRule(index, rule, "rows", rule.at[5:].strip(), regex=regex)
     if rule.at in PLACES:
         return ReadyRule(index, rule, "place", rule.at, regex=regex)
     raise ValueError(
-        f"{rule.at!r} names no place: write a JSONPath, header:NAME, cookie:NAME, status or body"
+        f"{rule.at!r} names no place: write a JSONPath, header:NAME, cookie:NAME, status, body or "
+        "rows:TABLE.COLUMN"
     )
 
 

@@ -72,6 +72,11 @@ def rules_about(found: Found, rules: RuleSet, marks: Marks) -> list[tuple[ReadyR
         name, _, attribute = place[7:].partition(";")
         about.extend((each, not attribute) for each in rules.named("cookie", name))
         about.extend((each, False) for each in rules.named("header", "set-cookie"))
+    elif place.startswith("rows:"):
+        table, _, action = place[5:].partition(":")
+        column = action.partition(".")[2]
+        about.extend((each, False) for each in rules.named("rows", table))
+        about.extend((each, True) for each in rules.named("rows", f"{table}.{column}") if column)
     for at, kinds in _PLACE_KINDS.items():
         is_exact = place == at or at != "body"
         if found.kind in kinds or (found.kind is Kind.REDIRECT and place == at):

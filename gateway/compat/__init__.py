@@ -1,10 +1,11 @@
-"""Offer authors of the new app what Flask gave them: sessions, identity, flashes, CSRF."""
+"""Offer authors of the new app what Flask gave them (sessions, identity, flashes, CSRF), and rehearsals."""
 
 from gateway.compat.csrf import FlaskCsrf
 from gateway.compat.flashes import flash, take_flashes
 from gateway.compat.host import LEGACY_APP_KEY, ROLE_KEY
 from gateway.compat.identity import FlaskLogin, Identity
 from gateway.compat.reader import SessionReader, read_session
+from gateway.compat.rehearsal import rehearsable
 from gateway.compat.session import FlaskSession, FlaskSessions, SessionMiddleware
 
 __all__ = [
@@ -19,5 +20,6 @@ __all__ = [
     "SessionReader",
     "flash",
     "read_session",
+    "rehearsable",
     "take_flashes",
 ]

@@ -115,12 +115,16 @@ class Front:
         is_compared: bool,
     ) -> None:
         """Serve a request that is compared or recorded: kept as it streams past, used when it is answered."""
+        call, served = None, way
+        if is_compared:
+            call = self._sampler.rehearsal(way, capture, responder, self._as_new(way, screened))
+            served = call.way if call is not None else way
         try:
-            await self._serve_with_care(generation, way, screened, responder, responder.receive)
+            await self._serve_with_care(generation, served, screened, responder, responder.receive)
         finally:
             if is_compared:
                 other_side = self._as_new(way, screened) if responder.backend == "legacy" else way.legacy
-                self._sampler.offer(way, capture, responder, other_side)
+                self._sampler.offer(way, capture, responder, other_side, call)
             if recorder is not None and not responder.is_overtaken:
                 exchange = capture.exchange("new" if responder.backend == "new" else "legacy")
                 if exchange is not None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from gateway.backends.asgi import AsgiBackend
 from gateway.compare.engine import terms_for
 from gateway.rollout.breaker import Breaker, BreakerState
 from gateway.rollout.persistence import scope_of
@@ -40,13 +41,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sampling:
-    """Say which share of a row's requests is compared (basis points), how, and as evidence of what."""
+    """Say which share of a row's requests is compared (basis points), how, and as evidence of what.
+
+    ``is_rehearsing`` tells that requests that may write are compared as well: new comes first, and is undone.
+    """
 
     sample_bp: int
     terms: Terms
     cap_bytes: int
     may_write: bool
     scope: Scope
+    is_rehearsing: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -246,7 +251,10 @@ class WayMaker:
             return None
         settings = snapshot.spec.compare
         terms = terms_for(spec, settings, today=datetime.now(UTC).date(), redactor=self.redactor)
-        return Sampling(spec.sample_bp, terms, settings.body_cap_bytes, spec.safe is True, scope)
+        is_rehearsing = spec.writes == "rehearse" and isinstance(self.new, AsgiBackend)
+        return Sampling(
+            spec.sample_bp, terms, settings.body_cap_bytes, spec.safe is True, scope, is_rehearsing
+        )
 
 
 def _lacks_head(route: Route) -> bool:

@@ -99,7 +99,7 @@ def _word(route: Route) -> dict[str, Any]:
 
 def _is_compared(route: Route) -> bool:
     methods = route.methods if route.methods is not None else ("GET",)
-    return bool(route.spec.sample_bp) and any(route.is_safe(method) for method in methods)
+    return any(route.is_compared(method) for method in methods)
 
 
 def _place_of_new(route: Route) -> str:

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 SHADOW_HEADER = (b"x-gateway-shadow", b"1")
 
 
-class _Candidate:
-    """Be the ``receive`` and ``send`` of one shadow call."""
+class Candidate:
+    """Be the ``receive`` and ``send`` of one call whose answer goes nowhere but into an observation."""
 
     def __init__(self, body: bytes, cap_bytes: int) -> None:
         self._body: bytes | None = body
@@ -85,7 +85,7 @@ async def call_shadow(
         "state": dict(source.get("state") or {}),
         ROLE_KEY: "shadow",
     }
-    candidate = _Candidate(exchange.record.body.captured, cap_bytes)
+    candidate = Candidate(exchange.record.body.captured, cap_bytes)
     mark = ShadowMark()
     request_id = next((value for name, value in source["headers"] if name == b"x-request-id"), b"")
     raised: BaseException | None = None

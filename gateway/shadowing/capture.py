@@ -90,6 +90,10 @@ class Capture:
             self.has_left = True
         return message
 
+    def restart_clock(self) -> None:
+        """Take the primary's time from now on: what came before was not its own."""
+        self._began_s = monotonic()
+
     def send(self, message: Message) -> Awaitable[None]:
         """Send to the client, keeping a copy."""
         if message["type"] == "http.response.start":

@@ -85,10 +85,10 @@ class Ledger:
         with self._lock:
             self._dropped[reason] += 1
 
-    def stop(self, route: str, statement: str) -> None:
-        """Note that ``route`` is not compared any more, for its second call tried to write."""
+    def stop(self, route: str, why: str) -> None:
+        """Note that ``route`` is not compared any more: its second call tried what it must not."""
         with self._lock:
-            self._stopped.setdefault(route, statement)
+            self._stopped.setdefault(route, why)
 
     def is_stopped(self, route: str) -> bool:
         """Tell whether :meth:`stop` was called for ``route``."""
@@ -110,7 +110,7 @@ class Ledger:
             return dict(self._dropped)
 
     def stopped(self) -> dict[str, str]:
-        """Return the routes that are not compared any more, each with the statement that stopped it."""
+        """Return the routes that are not compared any more, each with the reason."""
         with self._lock:
             return dict(self._stopped)
 

@@ -20,6 +20,7 @@ from gateway.errors import BackendError, RequestRefused
 from gateway.shadowing import writes
 from gateway.shadowing.call import call_shadow
 from gateway.shadowing.fair_queue import FairQueue
+from gateway.shadowing.rehearsed import compare_rehearsed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from gateway.compare.observation import Observation
     from gateway.shadowing.exchange import Exchange
     from gateway.shadowing.ledger import Ledger
+    from gateway.shadowing.rehearsing import Rehearsed
+    from gateway.shadowing.written import WriteLog
     from gateway.store import Scope
 
 log = logging.getLogger("gateway.shadow")
@@ -40,7 +43,8 @@ class Job:
     """Be one second call that is due: ``app`` is the other backend, ``route`` the row's canonical key.
 
     ``scope`` says what the comparison is evidence of: the route, its run and its step at the time of the
-    request.
+    request. Where the second call was a rehearsal and came first, ``rehearsed`` is what came of it, and
+    ``written`` what legacy wrote thereafter: nothing is called any more.
     """
 
     exchange: Exchange
@@ -51,6 +55,8 @@ class Job:
     timeout_s: float
     cap_bytes: int
     may_write: bool = False
+    rehearsed: Rehearsed | None = None
+    written: WriteLog | None = None
 
 
 class Shadows:
@@ -132,6 +138,9 @@ class Shadows:
         if self.ledger.is_stopped(job.route) and not job.may_write:
             self.ledger.drop("row stopped")
             return
+        if job.rehearsed is not None:
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._compare_rehearsed, job)
+            return
         refusal: list[BaseException] = []
         app = _noting_refusals(job.app, refusal)
         other, mark = await call_shadow(
@@ -145,7 +154,7 @@ class Shadows:
             self.ledger.drop("the other side cannot be asked this")
             return
         if mark.refused:
-            self.ledger.stop(job.route, mark.refused)
+            self.ledger.stop(job.route, f"its second call tried {mark.refused}")
             self.ledger.drop("tried to write")
             log.error(
                 "%s: its second call tried to write (%s); nothing was written, and the row is not compared "
@@ -162,6 +171,15 @@ class Shadows:
     def _compare(self, job: Job, control: Observation, candidate: Observation) -> None:
         comparison = compare(control, candidate, job.terms, method=job.exchange.record.method)
         self.ledger.add(job.route, comparison, job.exchange.record, control, candidate, scope=job.scope)
+
+    def _compare_rehearsed(self, job: Job) -> None:
+        if job.rehearsed is None or job.written is None:
+            return
+        record = job.exchange.record
+        comparison, control, candidate = compare_rehearsed(
+            job.exchange.observation, job.written, job.rehearsed, job.terms, method=record.method
+        )
+        self.ledger.add(job.route, comparison, record, control, candidate, scope=job.scope)
 
 
 def _noting_refusals(app: AsgiApp, refusals: list[BaseException]) -> AsgiApp:

@@ -27,6 +27,20 @@ _WRITING_WITHIN = re.compile(
     re.IGNORECASE,
 )
 _SETTING_PRAGMA = re.compile(r"\s*\w+(?:\.\w+)?\s*=", re.IGNORECASE)
+_LOCKING = re.compile(
+    r"\bFOR\s+(?:NO\s+KEY\s+)?(?:UPDATE|SHARE)\b|\bFOR\s+KEY\s+SHARE\b|^\s*LOCK\b|advisory_\w*lock",
+    re.IGNORECASE,
+)
+_UNDONE_VERBS = frozenset(
+    {"SELECT", "INSERT", "UPDATE", "DELETE", "MERGE", "REPLACE", "WITH", "VALUES", "TABLE", "SHOW", "EXPLAIN"}
+    | {"SAVEPOINT", "RELEASE", "SET", "PRAGMA", "FETCH", "DECLARE", "CLOSE"}
+)
+# What PostgreSQL does at once, whatever becomes of the transaction.
+_BEYOND = re.compile(
+    r"\b(setval|dblink\w*|lo_export|pg_(?:terminate|cancel)_backend|pg_(?:reload_conf|rotate_logfile)"
+    r"|pg_logical_emit_message|pg_(?:try_)?advisory_(?:un)?lock\w*)\s*\(",
+    re.IGNORECASE,
+)
 
 
 class ShadowWriteRefused(GatewayError):
@@ -57,6 +71,32 @@ def is_write(statement: str) -> bool:
     if verb == "WITH" or verb in ("SELECT", "EXPLAIN"):
         return _WRITING_WITHIN.search(_without_texts(match["rest"])) is not None
     return verb not in _READING_VERBS
+
+
+def locks(statement: str) -> bool:
+    """Tell whether a statement that reads would make others wait for the end of its transaction."""
+    return _LOCKING.search(_without_texts(statement)) is not None
+
+
+def why_not_undone(statement: str) -> str:
+    """Return why rolling back would not undo a statement, or might not; empty: it would.
+
+    What is allowed is listed; whatever else is asked for ends a transaction, acts outside of it, or takes
+    locks that nobody expects of a request.
+    """
+    plain = _without_texts(statement)
+    match = _WRITES.match(plain)
+    if match is None:
+        return "" if not plain.strip() else "it is no statement that the gateway knows"
+    verb, rest = match["verb"].upper(), match["rest"]
+    if ";" in rest.rstrip("; \t\r\n"):
+        return "it is more than one statement"
+    if verb == "ROLLBACK" and re.match(r"\s+TO\b", rest, re.IGNORECASE):
+        return ""
+    if verb not in _UNDONE_VERBS:
+        return f"{verb} acts beyond the transaction, or ends it"
+    beyond = _BEYOND.search(rest)
+    return f"{beyond[1].lower()}() acts beyond the transaction" if beyond is not None else ""
 
 
 def _without_texts(sql: str) -> str:

@@ -37,6 +37,7 @@ def advise(rows: Rows, today: date) -> Iterator[Problem]:
     yield from _unlisted(rows)
     yield from _hidden_by_gateway(rows)
     yield from _unseen(rows)
+    yield from _unrehearsed(rows)
 
 
 def _warning(rows: Rows, line: int, row: str, message: str, repair: str) -> Problem:
@@ -248,6 +249,21 @@ def _unseen(rows: Rows) -> Iterator[Problem]:
             "the legacy app's rules cannot be seen, so a row may take what another rule answers",
             "save the output of `flask routes` to a file and name it: rules: FILE",
         )
+
+
+def _unrehearsed(rows: Rows) -> Iterator[Problem]:
+    """Say where nothing can be rehearsed, for new runs elsewhere."""
+    if rows.spec.new.kind not in ("url", "command"):
+        return
+    for row in rows.rows:
+        if row.spec.writes == "rehearse" and row.spec.sample_bp and row.spec.safe is not True:
+            yield _warning(
+                rows,
+                row.spec.line,
+                row.spec.written,
+                "writes: rehearse compares nothing: what new does elsewhere cannot be undone from here",
+                "write new as asgi: MODULE:APP in this process, or writes: skip",
+            )
 
 
 def _hidden_by_gateway(rows: Rows) -> Iterator[Problem]:

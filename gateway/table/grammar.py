@@ -396,7 +396,10 @@ def check_new_path(value: object) -> str:
 
 
 def check_compare_place(value: object) -> str:
-    """Return the place of a comparison rule: a JSONPath, ``header:``, ``cookie:``, ``status`` or ``body``."""
+    """Return the place of a comparison rule: a JSONPath, ``header:``, ``cookie:``, ``status`` or ``body``.
+
+    Or of a row that was written: ``rows:TABLE`` or ``rows:TABLE.COLUMN``.
+    """
     written = text(value).strip()
     kind, colon, name = written.partition(":")
     if written in ("status", "body"):
@@ -405,6 +408,10 @@ def check_compare_place(value: object) -> str:
         if _TOKEN.fullmatch(name) is None:
             raise Wrong(f"{shown(written)} names no {kind}", f"write {kind}:NAME, without blanks")
         return f"header:{name.lower()}" if kind == "header" else written
+    if colon and kind == "rows":
+        if re.fullmatch(r"[^\s.:]+(\.[^\s.:]+)?", name) is None:
+            raise Wrong(f"{shown(written)} names no table", "write rows:TABLE or rows:TABLE.COLUMN")
+        return written
     if written.startswith("$"):
         rest = written[1:]
         if rest and (rest[0] not in ".[" or rest.endswith(".") or rest.count("[") != rest.count("]")):
@@ -415,5 +422,5 @@ def check_compare_place(value: object) -> str:
         raise Wrong(
             f"{shown(written)} is no place in an answer", f"write {meant or '$.' + written.lstrip('.')}"
         )
-    repair = "write a JSONPath like $.id, header:NAME, cookie:NAME, status or body"
+    repair = "write a JSONPath like $.id, header:NAME, cookie:NAME, status, body or rows:TABLE.COLUMN"
     raise Wrong(f"{shown(written)} is no place in an answer", repair)

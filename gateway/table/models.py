@@ -73,7 +73,8 @@ class RuleModel(Strict):
     """One rule for differences between the two answers."""
 
     at: ComparePlace = Field(
-        description="Where: a JSONPath (RFC 9535), header:NAME, cookie:NAME, status or body.",
+        description="Where: a JSONPath (RFC 9535), header:NAME, cookie:NAME, status, body, or of the rows "
+        "that were written rows:TABLE or rows:TABLE.COLUMN.",
         examples=["$.generated_at", "header:etag"],
     )
     rule: Annotated[str, *words_type(*RULES)] = Field(

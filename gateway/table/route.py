@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from gateway.table.spec import Stage
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -44,6 +46,13 @@ class Route:
         if self.spec.safe is not None:
             return self.spec.safe
         return method in ("GET", "HEAD")
+
+    def is_compared(self, method: str) -> bool:
+        """Tell whether a sample of ``method`` is compared: it writes nothing, or is rehearsed."""
+        if not self.spec.sample_bp:
+            return False
+        is_rehearsed = self.spec.writes == "rehearse" and self.spec.stage is not Stage.NEW
+        return self.is_safe(method) or is_rehearsed
 
 
 class Matcher(Protocol):

@@ -14,6 +14,7 @@ from gateway.table.grammar import RowKey, parameter_names, parse_row_key, parse_
 from gateway.table.models import EQUIVALENCES, RowModel
 from gateway.table.moves import can_shadow
 from gateway.table.spec import (
+    ANY_METHOD,
     DEFAULT_STICKY,
     WEBSOCKET,
     CompareRule,
@@ -224,6 +225,9 @@ class _Row:
         elif self.own.sample and spec.sample_bp and not is_comparable:
             message = f"sample compares nothing: {methods} may write"
             self._warning("sample", message, "write writes: rehearse, or safe: true")
+        elif self.own.sample and spec.stage is Stage.NEW and spec.writes == "rehearse" and _writes_only(spec):
+            message = f"sample compares nothing at new: when {methods} is answered, new has made the write"
+            self._warning("sample", message, "remove it, or leave it for shadow and canary")
         if self.own.writes == "rehearse" and (spec.safe is True or set(spec.methods) <= _SAFE_METHODS):
             self._warning("writes", "writes: rehearse on a row that writes nothing", "remove it")
         if self.own.rate_key is not None and not spec.rate_limits:
@@ -297,6 +301,11 @@ class _Row:
         place = (*self.place, key)
         problem = problem_at(self.reader.source, place, message, repair, Severity.WARNING)
         self.reader.problems.append(problem)
+
+
+def _writes_only(spec: RouteSpec) -> bool:
+    """Tell whether no request of the row is known to write nothing."""
+    return spec.safe is not True and _SAFE_METHODS.isdisjoint(spec.methods) and ANY_METHOD not in spec.methods
 
 
 def _rule(model: RuleModel, line: int) -> CompareRule:

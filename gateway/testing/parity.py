@@ -14,10 +14,10 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from gateway.ci.rows import KeyMap
 from gateway.compare.engine import compare, terms_for
 from gateway.compare.observation import Body, RequestRecord
 from gateway.compare.pairing import Pairing
+from gateway.compare.rows import KeyMap
 from gateway.errors import GatewayError
 from gateway.testing.complaint import complaint
 

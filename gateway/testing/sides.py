@@ -22,10 +22,10 @@ from gateway.backends.importing import import_app
 from gateway.backends.inspect import find_flask, inspect_legacy, inspect_new
 from gateway.ci.databases import SqliteCopy, open_original
 from gateway.ci.outbound import settled
-from gateway.ci.rows import Reading, Window, written
 from gateway.ci.watching import Watcher
 from gateway.ci.watching.followers import follow_tasks
 from gateway.ci.watching.tally import request, settle
+from gateway.compare.rows import Reading, Window, written
 from gateway.compat import LEGACY_APP_KEY
 from gateway.errors import RequestRefused, TableError
 from gateway.loading import Apps, reload_migration
@@ -45,8 +45,8 @@ if TYPE_CHECKING:
 
     from gateway.backends.base import AsgiApp, Receive, Scope, Send
     from gateway.ci.databases import Copy, Original
-    from gateway.ci.rows import Table
     from gateway.compare.observation import Observation, RequestRecord, RowWrite
+    from gateway.compare.rows import Table
     from gateway.serving.generation import Way
     from gateway.table.route import Route, Snapshot
     from gateway.table.spec import BackendSpec, TableSpec

@@ -77,8 +77,8 @@ def _alerts(overview: Overview, known: Known) -> str:
         title = "Rate limits are counted by each worker alone"
         alerts.append(_alert(title, (str(report.limits.get("reason", "")),), "notice"))
     if report.shadow_stopped:
-        lines = tuple(f"{row}: its second call tried {sql}" for row, sql in report.shadow_stopped.items())
-        alerts.append(_alert("Not compared any more, for a second call tried to write", lines, "error"))
+        lines = tuple(f"{row}: {why}" for row, why in report.shadow_stopped.items())
+        alerts.append(_alert("Not compared any more: a second call tried what it must not", lines, "error"))
     if report.shadow_dropped:
         lines = tuple(f"{count:,} × {reason}" for reason, count in report.shadow_dropped.items())
         alerts.append(_alert("Comparisons that did not come about", lines, "notice"))

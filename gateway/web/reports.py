@@ -67,7 +67,7 @@ class Report:
 
     ``generation`` and ``digest`` name the table in force; ``is_valid`` is False while the file on disk is
     refused (``problems`` says why) and the last good table serves. ``shadow_dropped`` counts comparisons
-    that did not come about, by reason; ``shadow_stopped`` names the rows whose second call tried to write,
+    that did not come about, by reason; ``shadow_stopped`` names the rows that are compared no more, and why,
     with the statement; ``differences`` are the findings, most frequent first. ``lag_s`` is how long the
     event loop has kept a timer waiting, at worst in the last seconds. ``limits`` and ``store`` say how the
     shared rate limits and the store do (``is_ok``, ``reason`` and numbers); empty where there are none.

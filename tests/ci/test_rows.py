@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.ci.databases import open_original
-from gateway.ci.rows import NOW_LOCAL, NOW_UTC, KeyMap, Reading, Table, Window, scalar, written
 from gateway.ci.tables import StateError
 from gateway.compare.observation import RowWrite
+from gateway.compare.rows import NOW_LOCAL, NOW_UTC, KeyMap, Reading, Table, Window, scalar, written
 from tests.reference.conftest import postgres  # noqa: F401 - a fixture
 
 if TYPE_CHECKING:

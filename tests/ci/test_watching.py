@@ -27,11 +27,11 @@ import sqlalchemy
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from gateway.ci.outbound import settled
-from gateway.ci.rows import Window
 from gateway.ci.watching import Watcher
 from gateway.ci.watching.followers import follow_tasks
 from gateway.ci.watching.tally import is_counted, request, settle, without_values
 from gateway.compare.observation import OutboundCall
+from gateway.compare.rows import Window
 from tests.reference.conftest import POSTGRES
 from tests.running import wait_until
 

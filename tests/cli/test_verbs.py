@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gateway.cli.explanation import compared
 from gateway.cli.serve import make_parser
 from gateway.settings import Settings
+from tests.table.tables import compiled, row
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Project
@@ -127,6 +129,20 @@ def test_explain_follows_a_callers_identity_and_the_testers_override(project: Pr
 def test_explain_takes_the_method_in_any_case(project: Project) -> None:
     project.write_table("  GET /users/{user_id}: new\n")
     assert "row       GET /users/{user_id}" in project.run("explain", "get", "/users/1").out
+
+
+@pytest.mark.parametrize(
+    ("stage", "writes", "said"),
+    [
+        ("shadow", "skip", "never: POST may write"),
+        ("shadow", "rehearse", "20% of its requests, in a rehearsal on new before legacy answers"),
+        ("new", "rehearse", "never: at new new has made the write when legacy could be asked"),
+    ],
+)
+def test_explain_says_how_a_write_is_compared(stage: str, writes: str, said: str) -> None:
+    spec = row("POST /orders", stage, sample_bp=2_000, writes=writes)
+    (route,) = compiled([spec]).snapshot.routes
+    assert compared(route, "POST").startswith(said)
 
 
 def test_explain_names_the_row_that_a_route_of_new_alone_needs(project: Project) -> None:

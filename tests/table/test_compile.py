@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from gateway.errors import Severity
 from gateway.table.check import check_table
 from gateway.table.compile import Compiled, compile_table
-from gateway.table.spec import Rollout, RolloutStep, RouteSpec, Stage
+from gateway.table.spec import BackendSpec, Rollout, RolloutStep, RouteSpec, Stage
 from tests.table.tables import (
     TODAY,
     UNKNOWN_LEGACY,
@@ -310,6 +311,15 @@ def test_an_earlier_route_that_takes_some_of_a_rows_requests_is_warned_about() -
 def test_a_legacy_row_whose_new_route_exists_is_warned_about() -> None:
     result = compiled({"GET /a": "legacy"}, flask_app("GET /a"), new_router("GET /a"))
     assert "stays at legacy although the new app has /a; set it to shadow" in only(warnings(result))
+
+
+def test_a_row_that_is_to_be_rehearsed_on_a_new_app_elsewhere_is_warned_about() -> None:
+    rehearsed = row("POST /a", "shadow", sample_bp=10_000, writes="rehearse")
+    spec = replace(table([rehearsed]), new=BackendSpec("new", "url", "http://127.0.0.1:1"))
+    result = compile_table(spec, UNKNOWN_LEGACY, UNKNOWN_NEW, generation=1, today=TODAY)
+    assert "writes: rehearse compares nothing: what new does elsewhere cannot be undone" in only(
+        warnings(result)
+    )
 
 
 def test_a_legacy_catch_all_under_the_gateways_prefix_is_warned_about() -> None:

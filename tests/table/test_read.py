@@ -362,6 +362,14 @@ def test_rows_that_can_be_read_are_read_beside_rows_that_cannot() -> None:
         ("  GET /x: {rate_key: client}\n", ["0 w GET /x: rate_key without rate_limit limits nothing"]),
         ("  GET /x: {writes: rehearse}\n", ["0 w GET /x: writes: rehearse on a row that writes nothing"]),
         (
+            "  POST /x: {stage: new, sample: 5%, writes: rehearse}\n",
+            ["0 w POST /x: sample compares nothing at new: when POST is answered, new has made the write"],
+        ),
+        (
+            "  GET /x: {compare: [{at: 'rows:a.b.c', rule: ignore, reason: r}]}\n",
+            ["0 e GET /x: compare[0].at rows:a.b.c names no table"],
+        ),
+        (
             "  GET /x: {strict: true, equivalences: {date_format: true}}\n",
             ["0 e GET /x: equivalences.date_format is on beside strict: true, which turns all off"],
         ),

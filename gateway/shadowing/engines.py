@@ -1,0 +1,113 @@
+"""Watch every SQLAlchemy engine of this process on behalf of the rehearsals that run in it.
+
+A listener does nothing but look into a context variable, unless its context is that of a rehearsal.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from gateway.shadowing.rehearsal import REHEARSAL
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+
+def install() -> None:
+    """Watch from now on. Installing twice does nothing."""
+    from sqlalchemy import event
+    from sqlalchemy.engine import Engine
+
+    if event.contains(Engine, "before_cursor_execute", _before_statement):
+        return
+    event.listen(Engine, "before_cursor_execute", _before_statement)
+    event.listen(Engine, "do_execute", _do_execute)
+    event.listen(Engine, "do_executemany", _do_executemany)
+    event.listen(Engine, "do_execute_no_params", _do_execute_no_params)
+    event.listen(Engine, "do_connect", _do_connect)
+    event.listen(Engine, "handle_error", _on_error)
+    event.listen(Engine, "commit", _on_end)
+    event.listen(Engine, "rollback", _on_end)
+    event.listen(Engine, "prepare_twophase", _on_end)
+    event.listen(Engine, "commit_twophase", _on_end)
+    event.listen(Engine, "release_savepoint", _on_savepoint_end)
+    event.listen(Engine, "rollback_savepoint", _on_savepoint_end)
+
+
+def _before_statement(
+    connection: sa.Connection, _cursor: Any, statement: str, _parameters: Any, _context: Any, _is_many: bool
+) -> None:
+    rehearsal = REHEARSAL.get()
+    if rehearsal is not None:
+        rehearsal.check_statement(connection, statement)
+
+
+def _do_execute(cursor: Any, statement: str, parameters: Any, context: Any) -> bool | None:
+    rehearsal = REHEARSAL.get()
+    outer = rehearsal.outer_with(context.root_connection) if rehearsal is not None else None
+    if rehearsal is None or outer is None:
+        return None
+    with rehearsal.running(outer):
+        context.dialect.do_execute(cursor, statement, parameters, context)
+    return True
+
+
+def _do_executemany(cursor: Any, statement: str, parameters: Any, context: Any) -> bool | None:
+    rehearsal = REHEARSAL.get()
+    outer = rehearsal.outer_with(context.root_connection) if rehearsal is not None else None
+    if rehearsal is None or outer is None:
+        return None
+    with rehearsal.running(outer):
+        context.dialect.do_executemany(cursor, statement, parameters, context)
+    return True
+
+
+def _do_execute_no_params(cursor: Any, statement: str, context: Any) -> bool | None:
+    rehearsal = REHEARSAL.get()
+    outer = rehearsal.outer_with(context.root_connection) if rehearsal is not None else None
+    if rehearsal is None or outer is None:
+        return None
+    with rehearsal.running(outer):
+        context.dialect.do_execute_no_params(cursor, statement, context)
+    return True
+
+
+def _do_connect(dialect: Any, _record: Any, _arguments: Any, _named: Any) -> None:
+    rehearsal = REHEARSAL.get()
+    if rehearsal is not None and dialect.driver == "pysqlite":
+        rehearsal.connects()
+
+
+# What PostgreSQL says of a statement that somebody else's lock, or the rehearsal's own limits, stopped: it
+# is no failure of new.
+_DISTURBED = {
+    "55P03": "it waited for a lock of another request",
+    "40P01": "it met a deadlock with another request",
+    "40001": "it met a change that another request made at the same time",
+    "57014": "one of its statements took too long",
+}
+
+
+def _on_error(context: Any) -> None:
+    rehearsal = REHEARSAL.get()
+    if rehearsal is None:
+        return
+    why = _DISTURBED.get(getattr(context.original_exception, "sqlstate", None) or "")
+    if why is not None:
+        rehearsal.disturb(why)
+
+
+def _on_end(connection: sa.Connection, *_twophase: Any) -> None:
+    """Keep the outer transaction from being ended; by a session that cannot be."""
+    rehearsal = REHEARSAL.get()
+    if rehearsal is not None and rehearsal.outer_with(connection) is not None:
+        rehearsal.refuse("ended the transaction of its connection instead of its session's")
+
+
+def _on_savepoint_end(connection: sa.Connection, name: str, _context: Any) -> None:
+    """Let only the innermost savepoint end: the end of an outer one would take the inner ones along."""
+    rehearsal = REHEARSAL.get()
+    if rehearsal is None or rehearsal.outer_with(connection) is None:
+        return
+    if not rehearsal.log.is_innermost(connection, name):
+        rehearsal.spoil("two of its sessions were at work at once")
