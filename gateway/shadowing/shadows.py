@@ -86,7 +86,7 @@ class Shadows:
         """Take a job, or count why not. Returns at once, whatever the state of things."""
         if not self._tasks:
             self._start()
-        if self._lag_s() > LAG_LIMIT_S:
+        if self.is_lagging and job.rehearsed is None:
             self.ledger.drop("event loop lag")
         elif job.exchange.record.body.is_truncated:
             self.ledger.drop("request body over the cap")
@@ -94,6 +94,11 @@ class Shadows:
             for _dropped in self._queue.offer(job.route, job, job.exchange.size_bytes):
                 self.ledger.drop("queue full")
             self._is_wanted.set()
+
+    @property
+    def is_lagging(self) -> bool:
+        """Tell whether the event loop is late, so that nobody should be called a second time."""
+        return self._lag_s() > LAG_LIMIT_S
 
     @property
     def is_idle(self) -> bool:
