@@ -49,7 +49,7 @@ class Undoing(StrEnum):
     """Say how the undoing of an outer transaction went."""
 
     DONE = "undone"
-    ESCAPED = "somebody ended the outer transaction"
+    ESCAPED = "ended the outer transaction by the driver itself; what it wrote may stand"
     LOST = "the connection was lost, so that the database undid it by itself"
 
 

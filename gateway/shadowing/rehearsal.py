@@ -48,7 +48,7 @@ class Rehearsal:
     """Be the state of one rehearsal, which lasts at most ``limit_s`` seconds.
 
     Made in the event loop; its methods are called from whatever thread new runs on. ``on_escape`` is told
-    at once of whatever new tried after the end.
+    of the first escape, there and then: it may come after the end.
     """
 
     def __init__(self, limit_s: float, on_escape: Callable[[str], None]) -> None:
@@ -73,14 +73,17 @@ class Rehearsal:
 
     def refuse(self, what: str) -> NoReturn:
         """Note that new tried ``what`` (a sentence without its subject), and raise."""
+        self._note_escape(what)
+        self._end()
+        raise RehearsalRefused(f"a rehearsal may not do this: it {what}")
+
+    def _note_escape(self, what: str) -> None:
         with self._lock:
             is_news = not self.escape and not self._is_cut
             if is_news:
                 self.escape = what
-        if self.is_over and is_news:
+        if is_news:
             self._on_escape(what)
-        self._end()
-        raise RehearsalRefused(f"a rehearsal may not do this: it {what}")
 
     def spoil(self, why: str) -> NoReturn:
         """Note why this rehearsal says nothing, and raise."""
@@ -232,7 +235,8 @@ class Rehearsal:
             endings += await greenlet_spawn(close, True)
         for ending in endings:
             if ending is Undoing.ESCAPED:
-                self.escape = self.escape or ending.value
+                self._is_cut = False  # that it was cut off excuses nothing here: something was done for good
+                self._note_escape(ending.value)
             elif ending is Undoing.LOST:
                 self.trouble = self.trouble or ending.value
 

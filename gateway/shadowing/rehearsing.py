@@ -126,7 +126,6 @@ class Rehearsals:
             rehearsal.close_doors(is_cut=is_cut)
             await asyncio.shield(rehearsal.undo())
         if rehearsal.escape:
-            self._stop(route, rehearsal.escape)
             return None
         if refusals:
             self.ledger.drop("the other side cannot be asked this")

@@ -205,7 +205,7 @@ def test_a_commit_by_the_driver_itself_is_noticed_and_stops_the_row(
     ):
         while not made.stopped("/commits-by-driver"):
             order(url, "/commits-by-driver")
-        assert "somebody ended the outer transaction" in made.stopped("/commits-by-driver")
+        assert "ended the outer transaction by the driver itself" in made.stopped("/commits-by-driver")
 
 
 def test_background_tasks_do_not_run_and_the_rest_is_compared(tmp_path: Path, database: Database) -> None:
