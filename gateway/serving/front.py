@@ -198,6 +198,11 @@ class Front:
         if isinstance(error, asyncio.CancelledError):
             raise error
         way.tally.failures[backend] += 1
+        if responder.is_complete:
+            # Starlette raises again what it has answered with a 500. Raised on, the server would close the
+            # connection without a word, under the next request of a client that keeps it.
+            log.error("%s raised behind its answer to %r", backend, responder.scope["path"], exc_info=error)
+            return
         if not isinstance(error, BackendError) or isinstance(error, BackendTorn) or responder.has_started:
             raise error
         await responder.answer_now(_answer_for(error))

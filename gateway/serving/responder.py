@@ -66,6 +66,7 @@ class Responder:
         "backend",
         "has_started",
         "is_at_once",
+        "is_complete",
         "is_expired",
         "is_overtaken",
         "is_private",
@@ -91,6 +92,7 @@ class Responder:
         self.request_id = request_id
         self.has_started = False
         self.is_at_once = True
+        self.is_complete = False
         self.is_expired = False
         self.is_overtaken = False
         self.is_private = False
@@ -121,6 +123,7 @@ class Responder:
         if self.is_overtaken:
             return _nothing()
         if self.has_started:
+            self.is_complete = not message.get("more_body", False)
             if self._is_bodiless and message.get("body"):
                 message = {**message, "body": b""}
             return self._send(message)

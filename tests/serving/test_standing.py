@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import itertools
 import textwrap
 import time
@@ -216,3 +217,23 @@ def test_only_callers_who_were_drawn_are_evidence(
     assert evidence.new.errors == 3
     assert evidence.new.callers_with_error == 0
     assert evidence.new.callers + evidence.legacy.callers in range(36, 45)
+
+
+def test_a_client_keeps_its_connection_when_new_raises(
+    app: Gateway, break_new: Callable[[str], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    break_new("all")
+    with running(app) as url:
+        address = url.removeprefix("http://")
+        connection = http.client.HTTPConnection(address, timeout=10)
+        connection.connect()
+        first = connection.sock
+        for _ in range(3):
+            connection.request("GET", "/fresh")
+            answer = connection.getresponse()
+            assert (answer.status, answer.read()) == (500, b"Internal Server Error")
+            assert connection.sock is first, "the server closed it"
+        connection.close()
+    told = [record for record in caplog.records if "raised behind its answer to '/fresh'" in record.message]
+    assert len(told) == 3
+    assert told[0].exc_info is not None
