@@ -34,7 +34,7 @@ class RedisServer:
             self._process = subprocess.Popen(argv, cwd=self._folder, stdout=sink, stderr=sink)
         wait_until(self._answers, what="Redis")
 
-    def keys(self) -> list[bytes]:
+    def all_keys(self) -> list[bytes]:
         """Return every key."""
         with redis.Redis(port=self.port) as client:
             return list(client.scan_iter())
@@ -43,6 +43,11 @@ class RedisServer:
         """Return how many clients are connected, but for the one that asks."""
         with redis.Redis(port=self.port) as client:
             return len(client.client_list()) - 1
+
+    def refuse_writes(self, is_refusing: bool) -> None:
+        """Become the replica of nobody who is there, which is read-only, or be one's own master again."""
+        with redis.Redis(port=self.port) as client:
+            client.execute_command("REPLICAOF", *(("127.0.0.1", "1") if is_refusing else ("NO", "ONE")))
 
     def hang(self) -> None:
         """Stop the process: connections stay open, and nothing is answered."""
