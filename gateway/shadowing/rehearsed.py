@@ -2,7 +2,8 @@
 
 A sequence is not rolled back, and other requests may come in between: the same row gets one key in the
 rehearsal and another one after it. Where both sides inserted the same row, its two keys stand for each other,
-in rows and in the answers, and the difference is shown as waived by the rule ``map``.
+in rows and in the answers, and the difference is shown as waived by the rule ``map``. New was asked a little
+earlier than legacy: two moments of that time in one format are shown as waived by the rule ``ignore``.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.compare.difference import Kind
 from gateway.compare.engine import compare
+from gateway.compare.instants import parse_instant
 from gateway.compare.observation import Effects, Observation, RowWrite
 from gateway.compare.rows import KeyMap, Table, Window, scalar
 from gateway.compare.rules import compile_rules
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
     from gateway.shadowing.written import Write, WriteLog
 
 DEALT_KEY = "a key that the database dealt; what a rehearsal took from a sequence stays taken"
+EARLIER = "the moment of the request, in which new was asked before legacy"
+
+_LETTERS_AND_DIGITS = re.compile(r"[A-Za-z]+|\d")
 
 _MAPPED_KINDS = frozenset({Kind.JSON_VALUE, Kind.HEADER_VALUE})
 
@@ -47,10 +52,10 @@ def compare_rehearsed(
     control = replace(control, effects=Effects(rows=rows))
     candidate = replace(rehearsed.observation, effects=Effects(rows=other_rows))
     comparison = compare(control, candidate, terms, method=method)
-    mapped = _mapped(comparison.failing, pairs)
-    if mapped:
+    due = (*_mapped(comparison.failing, pairs), *_of_the_moment(comparison.failing, window))
+    if due:
         own = tuple(each.rule for each in terms.rules.rules)
-        terms = replace(terms, rules=compile_rules((*own, *mapped)))
+        terms = replace(terms, rules=compile_rules((*own, *due)))
         comparison = compare(control, candidate, terms, method=method)
     return comparison, control, candidate
 
@@ -172,3 +177,26 @@ def _mapped(failing: Iterable[Difference], pairs: dict[str, str]) -> tuple[Compa
         and key.sub(lambda found: pairs[found[0]], each.candidate) == each.control
     ]
     return tuple(CompareRule(place, "map", DEALT_KEY) for place in dict.fromkeys(places))
+
+
+def _of_the_moment(failing: Iterable[Difference], window: Window) -> tuple[CompareRule, ...]:
+    """Return a rule for each place where both answers say when they were made, in one format."""
+    places = [
+        each.place
+        for each in failing
+        if each.kind in _MAPPED_KINDS
+        and each.control is not None
+        and each.candidate is not None
+        and _LETTERS_AND_DIGITS.sub("0", each.control) == _LETTERS_AND_DIGITS.sub("0", each.candidate)
+        and _is_within(each.control, window)
+        and _is_within(each.candidate, window)
+    ]
+    return tuple(CompareRule(place, "ignore", EARLIER) for place in dict.fromkeys(places))
+
+
+def _is_within(shown: str, window: Window) -> bool:
+    instant = parse_instant(shown.strip('"'))
+    if instant is None:
+        return False
+    moment = datetime.fromtimestamp(instant.seconds, UTC)
+    return window.name_of(moment if instant.has_zone else moment.replace(tzinfo=None)) is not None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,7 +12,7 @@ from sqlalchemy import Column, Integer, MetaData, String, Table, create_engine
 
 from gateway.compare.engine import terms_for
 from gateway.compare.observation import Body, Observation
-from gateway.shadowing.rehearsed import compare_rehearsed
+from gateway.shadowing.rehearsed import EARLIER, compare_rehearsed
 from gateway.shadowing.rehearsing import Rehearsed
 from gateway.shadowing.written import Write, WriteLog
 from gateway.table.spec import CompareRule, CompareSpec, RouteSpec
@@ -47,10 +48,11 @@ def compared(
     legacy: WriteLog,
     new: WriteLog,
     *rules: CompareRule,
+    began: datetime | None = None,
 ) -> Comparison:
-    """Return what legacy's answer and new's, with what both wrote, come to."""
+    """Return what legacy's answer and new's, with what both wrote, come to; it ``began`` just now."""
     spec = RouteSpec("POST /users", "", 0, ("POST",), "/users", compare=rules)
-    rehearsed = Rehearsed(candidate, new, datetime.now(UTC))
+    rehearsed = Rehearsed(candidate, new, began or datetime.now(UTC))
     return compare_rehearsed(control, legacy, rehearsed, terms_for(spec, CompareSpec()), method="POST")[0]
 
 
@@ -124,6 +126,43 @@ def test_a_rule_of_the_table_accepts_what_is_written_differently(at: str, left: 
     rule = CompareRule(at, "ignore", "drawn at random")
     comparison = compared(answer({}), answer({}), log((1, "a")), log((1, "b")), rule)
     assert places(comparison) == left
+
+
+NOW = datetime.now(UTC).replace(microsecond=0)
+
+
+def spelled(seconds: float, style: str) -> str:
+    """Return the moment ``seconds`` from now as APIs spell it."""
+    moment = NOW + timedelta(seconds=seconds)
+    return {
+        "zone": moment.isoformat(),
+        "utc": moment.replace(tzinfo=None).isoformat(),
+        "local": moment.astimezone().replace(tzinfo=None).isoformat(),
+        "rfc822": format_datetime(moment, usegmt=True),
+        "micro": moment.replace(microsecond=5).isoformat(),
+    }[style]
+
+
+@pytest.mark.parametrize("style", ["zone", "utc", "local", "rfc822", "micro"])
+def test_the_moment_of_the_request_is_waived_in_any_one_format(style: str) -> None:
+    answers = answer({"at": spelled(0, style)}), answer({"at": spelled(-1, style)})
+    comparison = compared(*answers, log(), log(), began=NOW - timedelta(seconds=1))
+    assert places(comparison) == []
+    assert [each.waiver.reason for each in comparison.differences if each.waiver] == [EARLIER]
+
+
+@pytest.mark.parametrize(
+    ("control", "candidate"),
+    [
+        pytest.param(spelled(0, "zone"), spelled(-100, "zone"), id="another moment"),
+        pytest.param(spelled(0, "zone"), spelled(-1, "micro"), id="another precision"),
+        pytest.param(spelled(0, "zone"), spelled(-1, "utc"), id="without its zone"),
+        pytest.param("2026-01-01", "2026-01-02", id="another day"),
+    ],
+)
+def test_any_other_moment_counts(control: str, candidate: str) -> None:
+    answers = answer({"at": control}), answer({"at": candidate})
+    assert places(compared(*answers, log(), log(), began=NOW - timedelta(seconds=1))) == ["$.at"]
 
 
 def test_the_rows_own_map_goes_on_as_before() -> None:
