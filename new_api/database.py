@@ -7,6 +7,8 @@ from fastapi import Depends, Request
 from sqlalchemy import event, make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
+from gateway.compat import rehearsable
+
 DRIVERS = {
     "sqlite": "sqlite+aiosqlite",
     "postgres": "postgresql+psycopg",
@@ -25,6 +27,11 @@ def make_engine(address: str) -> AsyncEngine:
     engine = create_async_engine(url, connect_args={"timeout": 15})
     event.listen(engine.sync_engine, "connect", prepare_sqlite)
     return engine
+
+
+def make_sessions(engine: AsyncEngine) -> Sessions:
+    """Return the maker of sessions; what they write can be rehearsed, for rows with ``writes: rehearse``."""
+    return rehearsable(Sessions(engine, expire_on_commit=False))
 
 
 def prepare_sqlite(connection: Any, _record: Any) -> None:

@@ -7,7 +7,7 @@ import httpx
 from fastapi import Depends, FastAPI
 
 from new_api import errors
-from new_api.database import Sessions, make_engine
+from new_api.database import make_engine, make_sessions
 from new_api.identity import login, sessions
 from new_api.providers import Providers
 from new_api.routers import avatars, catalogue, dashboard, orders, reports, session, tokens, users
@@ -21,7 +21,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         engine = make_engine(settings.database_url)
-        app.state.sessions = Sessions(engine, expire_on_commit=False)
+        app.state.sessions = make_sessions(engine)
         async with httpx.AsyncClient(base_url=settings.providers_url, timeout=10) as client:
             app.state.providers = Providers(client)
             yield
