@@ -1,4 +1,4 @@
-"""Be ten resources that both apps answer alike, for shadowing; new counts its calls, and tells the number."""
+"""Be ten resources that both apps answer alike, for shadowing."""
 
 from __future__ import annotations
 
@@ -27,19 +27,12 @@ def legacy() -> Flask:
 
 
 def new() -> FastAPI:
-    """Return the FastAPI app; ``GET /calls`` tells how often its resources were read."""
+    """Return the FastAPI app."""
     app = FastAPI()
-    calls: list[int] = []
 
     async def read(item_id: int) -> dict[str, object]:
-        calls.append(item_id)
         return {"id": item_id, "items": list(range(20))}
 
     for resource in range(RESOURCES):
         app.get(path_of(resource))(read)
-
-    @app.get("/calls")
-    async def count() -> dict[str, int]:
-        return {"calls": len(calls)}
-
     return app
