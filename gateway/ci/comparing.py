@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gateway.ci.corpus import Corpus
 from gateway.ci.databases import open_original
 from gateway.ci.freezing import BEFORE_S
 from gateway.ci.judging import Gathered, Settings
@@ -23,13 +24,14 @@ from gateway.ci.selecting import answered_by_new
 from gateway.ci.servers import SideError
 from gateway.ci.sides import OwnSide, RemoteSide, SideOptions, SplitSide
 from gateway.ci.tables import StateError
+from gateway.ci.variables import check_templates
 from gateway.compare.redaction import Redactor
 from gateway.errors import GatewayError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from gateway.ci.corpus import Corpus, Scenario
+    from gateway.ci.corpus import Scenario
     from gateway.ci.results import Selection
     from gateway.ci.running import Pair
     from gateway.ci.sides import Side
@@ -94,7 +96,9 @@ def compare_corpus(
     """
     ears = ears or Ears()
     environ = dict(os.environ if environ is None else environ)
-    _refuse_shared_writes(snapshot, corpus, options)
+    _refuse_shared_writes(selection, corpus, options)
+    for scenario in corpus.scenarios:
+        check_templates(scenario, environ)
     began = time.monotonic()
     against = options.against
     answered = answered_by_new(snapshot, selection)
@@ -114,6 +118,8 @@ def compare_corpus(
         body_cap_bytes=options.body_cap_bytes,
     )
     gathered = Gathered(settings)
+    if not selection.routes:
+        corpus = Corpus()  # there is nothing to judge, and so nothing to start
     is_interrupted = False
     crash: Crash | None = None
     with ExitStack() as stack:
@@ -131,7 +137,7 @@ def compare_corpus(
                 make_again=make_again if options.repeated_share else None,
                 told=ears.scenario_done,
             )
-            if options.generated:
+            if options.generated and selection.routes:
                 _generate(make_pair, gathered, options, description or {})
         except KeyboardInterrupt:
             is_interrupted = True
@@ -146,7 +152,7 @@ def compare_corpus(
         rules=tuple(_rule_reports(gathered)),
         correlations=tuple(gathered.correlations),
         notes=tuple(notes),
-        failures=tuple(dict.fromkeys(gathered.failures)),
+        failures=tuple(map(str, gathered.holes.values())),
         attempted=gathered.attempted,
         noise=noise_of(gathered) if options.repeated_share else None,
         sides=("control", "candidate") if against else ("legacy", "new"),
@@ -185,17 +191,31 @@ def _generate(
         raise UsageError("--generate needs Hypothesis; pip install hypothesis") from exc
     pair = make_pair(0)
     try:
-        found = operations(gathered.settings.selection.routes, description)
+        found = list(operations(gathered.settings.selection.routes, description))
+        described = {operation.route.id for operation in found}
+        gathered.notes.extend(
+            f"{route.key}: the new app describes no such operation; nothing is made up for it"
+            for route in gathered.settings.selection.routes
+            if route.id not in described
+        )
         generate(found, pair, gathered, count=options.generated, headers=options.generated_headers)
     finally:
         for side in pair:
             side.close()
 
 
-def _refuse_shared_writes(snapshot: Snapshot, corpus: Corpus, options: Options) -> None:
+def _refuse_shared_writes(selection: Selection, corpus: Corpus, options: Options) -> None:
     """Refuse to send writes to a state that nobody copied, unless that was asked for."""
     if options.against or options.database_env or not options.has_database:
         return
+    changing = [
+        route.key for route in selection.routes if not all(map(route.is_safe, route.methods or ("*",)))
+    ]
+    if options.generated and changing:
+        raise UsageError(
+            f"--generate would make requests up that may write ({changing[0]}); name the variable of the "
+            "database to be copied, --database-env DATABASE_URL, or say that there is none, --no-database"
+        )
     writes = [
         request for scenario in corpus.scenarios for request in scenario.requests if not request.is_safe
     ]
@@ -277,6 +297,8 @@ def _own_sides(
 
 
 def _unseen(gathered: Gathered) -> Iterator[str]:
+    if gathered.settings.has_attempts and not gathered.attempted and gathered.exchanges:
+        yield "--security: no request on a judged row carries credentials; nobody was tried to be kept out"
     for name in sorted(gathered.skipped_tables):
         yield f"table {name} has too many rows to be compared"
     if gathered.unwatched:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from gateway.errors import GatewayError
 
@@ -21,6 +22,8 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 HTTP_SUFFIXES = frozenset({".http", ".rest"})
 JSONL_SUFFIXES = frozenset({".jsonl", ".ndjson"})
 LOG_SUFFIXES = frozenset({".log"})
+_PRINTABLE = "".join(map(chr, range(0x21, 0x7F)))
+
 SUFFIXES = HTTP_SUFFIXES | JSONL_SUFFIXES | LOG_SUFFIXES | {".har"}
 
 
@@ -125,8 +128,10 @@ def _files(paths: Iterable[Path]) -> Iterable[Path]:
                 raise CorpusError(
                     f"{path}: no corpus file below it; one ends in {', '.join(sorted(SUFFIXES))}"
                 )
-        else:
+        elif path.exists():
             found = [path]
+        else:
+            raise CorpusError(f"there is no {path}")
         for each in found:
             if each.resolve() not in seen:
                 seen.add(each.resolve())
@@ -147,6 +152,11 @@ def read_text(path: Path) -> str:
         return read_bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as exc:
         raise CorpusError(f"{path}: is not UTF-8 at byte {exc.start}") from exc
+
+
+def as_sent(target: str) -> str:
+    """Return a target as it goes over the wire: what no request line may hold is percent-encoded (UTF-8)."""
+    return quote(target, safe=_PRINTABLE)
 
 
 def split_url(text: str, place: str) -> tuple[str, str]:

@@ -7,11 +7,13 @@ and their order, and adds nothing that it was not told to.
 from __future__ import annotations
 
 import http.client
+import re
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from gateway.ci.corpus import as_sent
 from gateway.compare.observation import Observation, Raised
 from gateway.shadowing.capture import CappedBody
 
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from gateway.compare.observation import Body
 
 _CHUNK_BYTES = 65_536
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_BREAK = re.compile("[\r\n\0]")
 _MADE_HERE = frozenset({"host", "content-length", "transfer-encoding", "connection"})
 
 
@@ -37,7 +41,21 @@ class Sent:
     def of(cls, request: CorpusRequest) -> Sent:
         """Return a corpus's request, ready to be filled in."""
         kept = tuple((name, value) for name, value in request.headers if name.lower() not in _MADE_HERE)
-        return cls(request.method, request.target, kept, request.body, request.header("host"))
+        # What a person wrote is filled in before it is encoded: `{{$processEnv NAME}}` has a space.
+        target = as_sent(request.target) if request.is_literal else request.target
+        return cls(request.method, target, kept, request.body, request.header("host"))
+
+    @property
+    def problem(self) -> str:
+        """Return why no server can be sent this, or the empty string."""
+        if not _TOKEN.fullmatch(self.method):
+            return f"{self.method!r} is no method"
+        for name, value in (("Host", self.host), *self.headers):
+            if not _TOKEN.fullmatch(name):
+                return f"{name!r} is no header's name"
+            if _BREAK.search(value):
+                return f"the header {name} holds a line break"
+        return ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """Make requests up from what the new app says of itself; shrink each that differs to the smallest that does.
 
 Hypothesis draws them, from a fixed seed, so that two runs on the same code send the same requests. Each
-request starts from the starting state. What is drawn for a row stops with its first difference.
+request starts from the starting state. What is drawn for a row stops with its first difference. An operation
+whose description makes no sense is told, and nothing is made up for it.
 """
 
 from __future__ import annotations
@@ -18,16 +19,19 @@ from hypothesis.errors import HypothesisException
 
 from gateway.ci.corpus import CorpusRequest, Scenario
 from gateway.ci.judging import Gathered
+from gateway.ci.results import GENERATED
 from gateway.ci.running import run_scenario
 from gateway.ci.schemas import mostly_valid
+from gateway.errors import GatewayError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from gateway.ci.running import Pair
     from gateway.ci.schemas import Schema
     from gateway.table.route import Route
 
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _PATH_SAFE = "-._~!$&'()*+,;=:@"
 
 
@@ -43,24 +47,29 @@ class Operation:
     definitions: Mapping[str, Schema]
 
 
+class BadDescription(GatewayError):
+    """Report a description from which no request can be made up."""
+
+
 class _Differs(Exception):
     """Say that a request was answered differently."""
 
 
 def operations(routes: tuple[Route, ...], description: Mapping[str, Any]) -> Iterator[Operation]:
     """Yield what ``description`` (OpenAPI 3) says of the rows' new routes."""
-    paths = description.get("paths", {})
-    definitions = description.get("components", {}).get("schemas", {})
+    paths = _object(description, "paths")
+    components = _object(description, "components")
+    definitions = _object(components, "schemas")
     for route in routes:
         if route.new_route is None:
             continue
         # OpenAPI names parameters without Starlette's converters.
-        item = paths.get(re.sub(r"\{(\w+):[^}]*\}", r"{\1}", route.new_route.path), {})
+        item = _object(paths, re.sub(r"\{(\w+):[^}]*\}", r"{\1}", route.new_route.path))
         for method, operation in item.items():
             taken = route.methods is None or method.upper() in route.methods
             if not taken or not isinstance(operation, dict):
                 continue
-            content = (operation.get("requestBody") or {}).get("content", {})
+            content = _object(_object(operation, "requestBody"), "content")
             kind = next(
                 (
                     each
@@ -72,15 +81,33 @@ def operations(routes: tuple[Route, ...], description: Mapping[str, Any]) -> Ite
             yield Operation(
                 route,
                 method.upper(),
-                tuple(operation.get("parameters", ())),
-                content[kind].get("schema", {}) if kind else None,
+                tuple(_parameters(item, operation, components)),
+                _object(_object(content, kind), "schema") if kind else None,
                 kind,
                 definitions,
             )
 
 
+def _object(owner: Any, name: str) -> dict[str, Any]:
+    """Return a member that is an object; an empty one in the place of anything else."""
+    found = owner.get(name) if isinstance(owner, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
+def _parameters(item: Schema, operation: Schema, components: Schema) -> Iterator[Schema]:
+    """Yield the parameters of a path and of its operation, references followed."""
+    for owner in (item, operation):
+        listed = owner.get("parameters")
+        for each in listed if isinstance(listed, list) else ():
+            found = each
+            if isinstance(each, dict) and "$ref" in each:
+                found = _object(_object(components, "parameters"), str(each["$ref"]).rpartition("/")[2])
+            if isinstance(found, dict) and isinstance(found.get("name"), str):
+                yield found
+
+
 def generate(
-    found: Iterator[Operation],
+    found: Iterable[Operation],
     pair: Pair,
     gathered: Gathered,
     *,
@@ -128,10 +155,15 @@ def _explore(
 
     try:
         holds()
+    except BadDescription as exc:
+        gathered.notes.append(f"{name}: nothing is made up: {exc}")
     except (_Differs, HypothesisException, BaseExceptionGroup) as exc:
         if not smallest:
-            raise
-        if not isinstance(exc, _Differs):
+            if not isinstance(exc, HypothesisException):
+                raise
+            words = str(exc).splitlines() or [""]
+            gathered.notes.append(f"{name}: nothing is made up: {type(exc).__name__}: {words[0]}")
+        elif not isinstance(exc, _Differs):
             gathered.notes.append(f"{name}: differed, and not again with the same request")
     for tried in smallest:
         gathered.absorb(tried)
@@ -139,7 +171,17 @@ def _explore(
 
 @st.composite
 def requests(draw: Any, operation: Operation, headers: tuple[tuple[str, str], ...]) -> CorpusRequest:
-    """Return requests of an operation."""
+    """Return requests of an operation; drawing one raises :class:`BadDescription`."""
+    try:
+        return _request(draw, operation, headers)
+    except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, re.error) as exc:
+        words = str(exc).splitlines() or [type(exc).__name__]
+        raise BadDescription(f"its description makes no sense ({words[0]})") from exc
+    except RecursionError as exc:
+        raise BadDescription("its description leads in circles") from exc
+
+
+def _request(draw: Any, operation: Operation, headers: tuple[tuple[str, str], ...]) -> CorpusRequest:
     template = operation.route.template
     drawn: dict[str, dict[str, Any]] = {"path": {}, "query": {}, "header": {}, "cookie": {}}
     for parameter in operation.parameters:
@@ -156,7 +198,11 @@ def requests(draw: Any, operation: Operation, headers: tuple[tuple[str, str], ..
         r"\{([^{}]*)\}", lambda part: segments.get(part[1].partition(":")[0], "1"), operation.route.spec.path
     )
     query = [(name, _text(each)) for name, value in drawn["query"].items() for each in _listed(value)]
-    sent = [(name, quote(_text(value), safe=" ")) for name, value in drawn["header"].items()]
+    sent = [
+        (name, quote(_text(value), safe=" "))
+        for name, value in drawn["header"].items()
+        if _NAME.fullmatch(name)
+    ]
     body = b""
     if operation.body is not None:
         value = draw(mostly_valid(operation.body, operation.definitions))
@@ -167,7 +213,7 @@ def requests(draw: Any, operation: Operation, headers: tuple[tuple[str, str], ..
         target=target + (f"?{urlencode(query)}" if query else ""),
         headers=(*headers, *sent),
         body=body,
-        source="generated",
+        source=GENERATED,
         is_literal=True,
     )
 

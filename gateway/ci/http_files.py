@@ -178,7 +178,10 @@ class _Block:
             if line.startswith("> {%"):
                 self._skip_script(line)
             elif line.startswith(("< ", "<@ ")):
-                pieces.append(read_bytes(self.path.parent / line.partition(" ")[2].strip()))
+                try:
+                    pieces.append(read_bytes(self.path.parent / line.partition(" ")[2].strip()))
+                except CorpusError as exc:
+                    raise CorpusError(f"{self.path}:{self.number}: {exc}") from exc
             elif not line.startswith("<> "):
                 pieces.append(line.encode())
         while pieces and not pieces[-1].strip():

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote
 
-from gateway.ci.results import NO_ANSWER, Exchange, RowTally, visible
+from gateway.ci.results import NO_ANSWER, NO_ROW, Exchange, RowTally, visible
 from gateway.compare.engine import compare, terms_for
 from gateway.compare.observation import Body, Observation, RequestRecord
 from gateway.compare.pairing import Pairing
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from gateway.ci.exchange import Sent
     from gateway.ci.proposing import Repeated
     from gateway.ci.results import Selection
+    from gateway.ci.security import Hole
     from gateway.ci.sides import Asked, Side
     from gateway.compare.difference import Comparison
     from gateway.compare.engine import Terms
@@ -92,7 +93,7 @@ class Gathered:
         }
         self.skipped_tables: set[str] = set()
         self.unwatched: set[str] = set()
-        self.failures: list[str] = []
+        self.holes: dict[tuple[str, str, int, int], Hole] = {}
         self.notes: list[str] = []
         self.repeated: dict[str, list[Repeated]] = {}
         self.attempted = 0
@@ -115,6 +116,13 @@ class Gathered:
             )
         return terms
 
+    def add_hole(self, hole: Hole) -> None:
+        """Take in a way in; the same one on another request only counts."""
+        key = hole.route, hole.who, hole.control_status, hole.candidate_status
+        known = self.holes.setdefault(key, hole)
+        if known is not hole:
+            known.count += hole.count
+
     def absorb(self, other: Gathered) -> None:
         """Take in everything that another one has gathered."""
         with self.lock:
@@ -122,7 +130,8 @@ class Gathered:
                 self.findings.merge(finding)
             self.exchanges.extend(other.exchanges)
             self.correlations.extend(other.correlations)
-            self.failures.extend(other.failures)
+            for hole in other.holes.values():
+                self.add_hole(hole)
             self.skipped_tables |= other.skipped_tables
             self.unwatched |= other.unwatched
             for key, row in other.rows.items():
@@ -191,7 +200,7 @@ class Judge:
         return compared
 
     def _skip(self, number: int, one: Done, other: Done, why: str = "") -> None:
-        note = why or visible(one.note or other.note) or "no row of the table takes it"
+        note = why or visible(one.note or other.note) or NO_ROW
         statuses = [each.asked.observation.status if each.asked else None for each in (one, other)]
         self.gathered.exchanges.append(
             Exchange(

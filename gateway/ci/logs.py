@@ -68,7 +68,10 @@ def read_jsonl(path: Path) -> Corpus:
 
 
 def _request(line: _Line, place: str) -> CorpusRequest:
-    host, target = split_url(line.target or line.path or line.url, place)
+    written = line.target or line.path or line.url
+    if not written:
+        raise CorpusError(f'{place}: has no target; write {{"method": "GET", "target": "/…"}}')
+    host, target = split_url(written, place)
     headers = list(line.headers.items() if isinstance(line.headers, dict) else line.headers)
     names = {name.lower() for name, _ in headers}
     body, kind = b"", ""

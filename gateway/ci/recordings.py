@@ -75,6 +75,7 @@ def _request(path: Path, index: int, entry: dict[str, Any]) -> CorpusRequest:
     place = f"{path}#{index + 1}"
     request = entry["request"]
     try:
+        method = str(request["method"]).upper()
         host, target = split_url(str(request["url"]), place)
         headers = [
             (str(header["name"]), str(header["value"]))
@@ -84,11 +85,12 @@ def _request(path: Path, index: int, entry: dict[str, Any]) -> CorpusRequest:
         body = _posted(request.get("postData"))
         recorded = _recorded(entry.get("response"))
     except (KeyError, TypeError, ValueError, binascii.Error) as exc:
-        raise CorpusError(f"{place}: the entry is no whole request ({type(exc).__name__}: {exc})") from exc
+        why = f"it has no {exc}" if isinstance(exc, KeyError) else str(exc)
+        raise CorpusError(f"{place}: the entry is no whole request: {why}") from exc
     if not any(name.lower() == "host" for name, _ in headers):
         headers.insert(0, ("Host", host))
     return CorpusRequest(
-        method=str(request.get("method", "GET")).upper(),
+        method=method,
         target=target,
         headers=tuple(headers),
         body=body,
@@ -103,9 +105,13 @@ def _posted(data: Any) -> bytes:
         return b""
     if data.get("text"):
         text = str(data["text"])
-        return base64.b64decode(text) if data.get("encoding") == "base64" else text.encode()
+        return _from_base64(text) if data.get("encoding") == "base64" else text.encode()
     params = data.get("params") or ()
     return urlencode([(str(each["name"]), str(each.get("value", ""))) for each in params]).encode()
+
+
+def _from_base64(text: str) -> bytes:
+    return base64.b64decode("".join(text.split()), validate=True)
 
 
 def _recorded(response: Any) -> Recorded | None:
@@ -113,7 +119,7 @@ def _recorded(response: Any) -> Recorded | None:
         return None
     content = response.get("content") or {}
     text = str(content.get("text") or "")
-    body = base64.b64decode(text) if content.get("encoding") == "base64" else text.encode()
+    body = _from_base64(text) if content.get("encoding") == "base64" else text.encode()
     headers = tuple(
         (str(header["name"]).encode("latin-1", "replace"), line.encode("latin-1", "replace"))
         for header in response.get("headers", ())

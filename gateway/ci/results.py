@@ -36,6 +36,12 @@ def visible(text: str) -> str:
 NOT_SENT = "not sent"
 """How the note of a request begins that could not be made on a side."""
 
+GENERATED = "generated"
+"""The source of a request that nobody wrote."""
+
+NO_ROW = "no row of the table takes it"
+"""The note of a request that was sent to both sides and is not judged."""
+
 NO_ANSWER = "no answer from either side"
 """How the note of a request begins to which nobody said anything: that is not to say the same."""
 

@@ -21,7 +21,7 @@ from gateway.ci.exchange import Sent
 from gateway.ci.judging import Done, Judge, record_of
 from gateway.ci.proposing import hold_to_itself, sampled
 from gateway.ci.results import NOT_SENT
-from gateway.ci.security import Attempted, attempts, credentials, is_let_in
+from gateway.ci.security import Attempted, Hole, attempts, credentials, is_let_in
 from gateway.ci.variables import Unfilled, Variables, filled
 from gateway.compare.curl import curl_line
 from gateway.errors import GatewayError
@@ -169,8 +169,11 @@ class _Scenario:
             theirs = reference[number - 1] if reference is not None else None
             try:
                 sent = original if request.is_literal else filled(original, variables, request.source)
+                problem = sent.problem
             except Unfilled as exc:
-                done.append(Done(request, None, original, None, f"{NOT_SENT}: {exc}"))
+                sent, problem = original, str(exc)
+            if problem:
+                done.append(Done(request, None, sent, None, f"{NOT_SENT}: {problem}"))
                 continue
             if theirs is not None and theirs.asked is not None:
                 # What control was sent stands for what has no value of its own on this side.
@@ -225,9 +228,8 @@ class _Scenario:
             was_let_in = is_let_in(genuine.asked.observation.status)
             if was_let_in and not is_let_in(left.status) and is_let_in(right.status):
                 curl = curl_line(self.settings.redactor.request(record_of(self.settings, left.attempt.sent)))
-                self.gathered.failures.append(
-                    f"{genuine.route.key}: {left.attempt.who}, control keeps out ({left.status}) and the "
-                    f"candidate lets in ({right.status}); no waiver covers this: {curl}"
+                self.gathered.add_hole(
+                    Hole(genuine.route.key, left.attempt.who, left.status, right.status, curl)
                 )
         self.gathered.attempted += len(sides[0])
 

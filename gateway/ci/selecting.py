@@ -47,20 +47,28 @@ def select_rows(snapshot: Snapshot, keys: Iterable[str]) -> Selection:
 def select_changed(snapshot: Snapshot, path: Path, revision: str) -> Selection:
     """Return the rows whose words (stage, weight, rules, …) are others than in ``revision`` of the file.
 
-    Raises :class:`SelectionError` when git does not know the revision, or the file in it.
+    In a revision without the file every row is another one. Raises :class:`SelectionError` when git does not
+    know the revision, or the table could not be read in it.
     """
-    before = parse_table(_at_revision(path, revision), source=f"{revision}:{path.name}", environ=None)
-    if before.spec is None:
-        raise SelectionError(f"--changed-since {revision}: the table was unreadable then")
-    old = {row.key: row for row in before.spec.routes}
-    has_other_terms = before.spec.compare != snapshot.spec.compare
+    text = _at_revision(path, revision)
+    old: dict[str, RouteSpec] = {}
+    has_other_terms = text is None
+    how = f"rows changed since {revision}"
+    if text is None:
+        how += f", which had no {path.name}"
+    else:
+        before = parse_table(text, source=f"{revision}:{path.name}", environ=None)
+        if before.spec is None:
+            raise SelectionError(f"--changed-since {revision}: the table was unreadable then")
+        old = {row.key: row for row in before.spec.routes}
+        has_other_terms = before.spec.compare != snapshot.spec.compare
 
     def is_changed(route: Route) -> bool:
         if not route.is_listed or route.spec.stage is Stage.LEGACY:
             return False
         return has_other_terms or route.key not in old or _words(old[route.key]) != _words(route.spec)
 
-    return _selection(snapshot, is_changed, f"rows changed since {revision}")
+    return _selection(snapshot, is_changed, how)
 
 
 def _words(spec: RouteSpec) -> tuple[object, ...]:
@@ -74,22 +82,36 @@ def _words(spec: RouteSpec) -> tuple[object, ...]:
     return tuple(values)
 
 
-def _at_revision(path: Path, revision: str) -> bytes:
-    if revision.startswith("-"):
-        raise SelectionError(f"--changed-since {revision}: that is no revision")
+def _at_revision(path: Path, revision: str) -> bytes | None:
+    """Return the file as it was in a revision; None where the revision has no such file."""
+    if not revision.strip() or revision.startswith("-"):
+        raise SelectionError(f"--changed-since {revision!r}: that is no revision")
+    commit = _git(path.parent, "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}")
+    if commit.returncode:
+        words = commit.stderr.decode("utf-8", "replace").strip().removeprefix("fatal: ").splitlines()
+        why = (
+            words[0]
+            if words
+            else (
+                "git knows no such commit; after a shallow clone fetch the history first (actions/checkout: "
+                "fetch-depth: 0)"
+            )
+        )
+        raise SelectionError(f"--changed-since {revision}: {why}")
+    found = _git(path.parent, "show", f"{commit.stdout.decode('ascii').strip()}:./{path.name}")
+    return None if found.returncode else found.stdout
+
+
+def _git(folder: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
     try:
-        found = subprocess.run(  # noqa: S603 - a revision is one argument, and never an option
-            ["git", "show", f"{revision}:./{path.name}"],  # noqa: S607 - git is found on the path, as everywhere
-            cwd=path.parent,
+        return subprocess.run(  # noqa: S603 - a revision is one argument, and never an option
+            ["git", *arguments],  # noqa: S607 - git is found on the path, as everywhere
+            cwd=folder,
             capture_output=True,
             check=False,
         )
     except OSError as exc:
         raise SelectionError(f"--changed-since needs git: {exc.strerror}") from exc
-    if found.returncode:
-        words = found.stderr.decode("utf-8", "replace").strip().splitlines()
-        raise SelectionError(f"--changed-since {revision}: {words[0] if words else 'git show failed'}")
-    return found.stdout
 
 
 def _selection(

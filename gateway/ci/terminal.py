@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.ci.proposing import counts_of, example_of
-from gateway.ci.results import Verdict, visible
+from gateway.ci.results import GENERATED, NO_ROW, Verdict, visible
 from gateway.compare.difference import Outcome
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def _value(text: str | None) -> str:
     if text is None:
         return "(nothing)"
     flat = text.replace("\n", "⏎")
-    return flat if len(flat) <= _VALUE_WIDTH else flat[: _VALUE_WIDTH - 1] + "…"
+    return _short(flat)
 
 
 def _share(part: int, whole: int) -> str:
@@ -196,13 +196,15 @@ def _remarks(run: Run, *, is_verbose: bool) -> Iterator[Line]:
     known = list(dict.fromkeys(run.correlations))
     shown = known if is_verbose else known[:SHOWN_CORRELATIONS]
     if known:
-        yield ((f"{len(known)} values that one answer gave were sent back with each side's own:", "dim"),)
+        was = "was" if len(known) == 1 else "were"
+        text = f"{_counted(len(known), 'value')} that one answer gave {was} sent back with each side's own:"
+        yield ((text, "dim"),)
         for correlation in shown:
             yield ("  ", f"{correlation.scenario}: {correlation}")
         if len(known) > len(shown):
             yield ("  ", f"and {len(known) - len(shown)} more; --verbose lists them")
-    for each in run.unsent:
-        yield (("! ", "yellow"), f"{each.scenario}, request {each.number}: {each.note}")
+    for text in dict.fromkeys(f"{each.scenario}, request {each.number}: {each.note}" for each in run.unsent):
+        yield (("! ", "yellow"), text)
     cut = [each for each in run.exchanges if each.outcome is Outcome.TRUNCATED]
     for each in cut[:SHOWN_CUT]:
         yield (
@@ -211,6 +213,14 @@ def _remarks(run: Run, *, is_verbose: bool) -> Iterator[Line]:
         )
     if len(cut) > SHOWN_CUT:
         yield (("! ", "yellow"), f"and {len(cut) - SHOWN_CUT} more were not compared to the end")
+    lost = [each for each in run.exchanges if each.note == NO_ROW]
+    if lost:
+        names = ", ".join(dict.fromkeys(each.label for each in lost))
+        reach = "reaches" if len(lost) == 1 else "reach"
+        what = (
+            f"{_counted(len(lost), 'request')} {reach} no row of the table, and {_is(len(lost))} not judged"
+        )
+        yield (("! ", "yellow"), f"{what}: {_short(names)}")
     for note in run.notes:
         yield (("! ", "yellow"), note)
 
@@ -219,8 +229,17 @@ def _verdict(run: Run) -> Iterator[Line]:
     sent = sum(1 for each in run.exchanges if each.outcome is not None)
     done = str(run.scenario_count) if run.is_whole else f"{run.scenarios_done} of {run.scenario_count}"
     scenarios = f"{done} scenario{'' if done == '1' else 's'}"
-    what = f"{run.sides[0]} against {run.sides[1]}: {sent} requests in {scenarios}, {run.elapsed_s:.1f} s"
-    yield (what,)
+    if not run.selection.routes and not run.exchanges and run.is_whole:
+        yield (
+            ("Nothing was selected ", "bold"),
+            f"({run.selection.how}): nothing to compare. That is no failure.",
+        )
+        return
+    made_up = sum(1 for each in run.exchanges if each.source == GENERATED)
+    parts = [_counted(sent, "request") + (f" in {scenarios}" if run.scenario_count else "")]
+    if made_up:
+        parts.append(f"{made_up} made up")
+    yield (f"{run.sides[0]} against {run.sides[1]}: {', '.join(parts)}, {run.elapsed_s:.1f} s",)
     if run.attempted:
         yield (f"{_counted(run.attempted, 'request')} as somebody to be kept out, on each side",)
     verdict = run.verdict
@@ -242,11 +261,6 @@ def _verdict(run: Run) -> Iterator[Line]:
         yield (("Different: ", "bold red"), ", ".join(parts) + ".")
     elif verdict is Verdict.NOT_COMPARED:
         yield (("Not a pass: ", "bold yellow"), f"{', '.join(missing(run))}.")
-    elif not run.selection.routes:
-        yield (
-            ("Nothing was selected ", "bold"),
-            f"({run.selection.how}): nothing to compare. That is no failure.",
-        )
     else:
         yield (
             ("The same: ", "bold green"),
@@ -279,6 +293,14 @@ def missing(run: Run) -> list[str]:
     if run.unsent:
         parts.append(f"{_counted(len(run.unsent), 'request')} not sent, or not answered by either side")
     return parts
+
+
+def _is(number: int) -> str:
+    return "is" if number == 1 else "are"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _VALUE_WIDTH else text[: _VALUE_WIDTH - 1] + "…"
 
 
 def _counted(number: int, noun: str) -> str:

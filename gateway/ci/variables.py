@@ -22,12 +22,13 @@ from typing import TYPE_CHECKING, Any
 import jsonpath_rfc9535
 from jsonpath_rfc9535 import JSONPathError
 
-from gateway.ci.corpus import CorpusError, split_url
+from gateway.ci.corpus import CorpusError, as_sent, split_url
 from gateway.ci.html_values import hidden_fields
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from gateway.ci.corpus import Scenario
     from gateway.ci.exchange import Sent
     from gateway.compare.observation import Observation
 
@@ -43,11 +44,11 @@ class Variables:
         self._environ = environ
         self._seed = seed
         self._now_s = now_s
-        self._answers: dict[str, Observation] = {}
+        self._answers: dict[str, Observation | None] = {}
         self._count = 0
 
-    def learn(self, name: str, observation: Observation) -> None:
-        """Remember the answer to the request called ``name``."""
+    def learn(self, name: str, observation: Observation | None) -> None:
+        """Remember the answer to the request called ``name``; None: that there will be one."""
         if name:
             self._answers[name] = observation
 
@@ -76,12 +77,17 @@ class Variables:
         if found is None:
             raise CorpusError(f"{place}: {{{{{word}}}}} stands for nothing; a file says `@{word} = value`")
         name, part, rest = found.groups()
-        answer = self._answers.get(name)
-        if answer is None:
-            raise CorpusError(
-                f"{place}: {{{{{word}}}}}: no request before this one is called {name!r} (# @name {name})"
-            )
-        return _taken(answer, part, rest, f"{place}: {{{{{word}}}}}")
+        where = f"{place}: {{{{{word}}}}}"
+        if name not in self._answers:
+            raise CorpusError(f"{where}: no request before this one is called {name!r} (# @name {name})")
+        if part == "body" and rest != "*":
+            try:
+                jsonpath_rfc9535.compile(rest)
+            except JSONPathError as exc:
+                raise CorpusError(f"{where}: {exc}") from exc
+        answer = self._answers[name]
+        # While a corpus is only looked at there are names and no answers yet.
+        return "" if answer is None else _taken(answer, part, rest, where)
 
 
 def _taken(answer: Observation, part: str, rest: str, place: str) -> str:
@@ -102,8 +108,6 @@ def _taken(answer: Observation, part: str, rest: str, place: str) -> str:
     try:
         document: Any = json.loads(text)
         values = [node.value for node in jsonpath_rfc9535.find(rest, document)]
-    except JSONPathError as exc:
-        raise CorpusError(f"{place}: {exc}") from exc
     except ValueError as exc:
         raise Unfilled(f"{place}: the answer ({answer.status}) is no JSON") from exc
     if not values:
@@ -116,15 +120,30 @@ class Unfilled(CorpusError):
     """Report that an answer lacks what a later request needs: that request cannot be sent on this side."""
 
 
+def check_templates(scenario: Scenario, environ: Mapping[str, str]) -> None:
+    """See that everything a scenario asks for can be had, as far as that can be told before it is sent.
+
+    Raises :class:`CorpusError` with the place.
+    """
+    variables = Variables(dict(scenario.variables), environ=environ, seed=scenario.name, now_s=0)
+    for request in scenario.requests:
+        body = request.body.decode("utf-8", "surrogateescape")
+        if not request.is_literal:
+            for text in (request.target, *(value for _, value in request.headers), body):
+                variables.fill(text, request.source)
+        variables.learn(request.name, None)
+
+
 def filled(sent: Sent, variables: Variables, place: str) -> Sent:
     """Return a request with its target, headers and body filled in."""
     body = sent.body
     if b"{{" in body:
         text = body.decode("utf-8", "surrogateescape")
         body = variables.fill(text, place).encode("utf-8", "surrogateescape")
-    target = variables.fill(sent.target, place).replace(" ", "%20")
+    target = variables.fill(sent.target, place)
     if target != sent.target:
         target = split_url(target, place)[1]
+    target = as_sent(target)
     return replace(
         sent,
         target=target,

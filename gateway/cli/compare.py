@@ -149,7 +149,12 @@ def run(
         known = _known(baseline, reason, until, is_accepting=accept)
         with Progress(len(corpus.scenarios)) as progress:
             found = compare_corpus(
-                snapshot, corpus, selection, options, description=_description(migration), ears=progress.ears
+                snapshot,
+                corpus,
+                selection,
+                options,
+                description=_description(migration) if generate else {},
+                ears=progress.ears,
             )
         if baseline is not None:
             found = _held_to(found, baseline, known, reason, until)
@@ -173,8 +178,18 @@ def run(
 
 def _description(migration: "Migration") -> dict[str, Any]:
     """Return what the new app says of itself in OpenAPI; nothing where it says nothing."""
+    from gateway.ci.comparing import UsageError
+
     openapi = getattr(migration.apps.new if migration.apps else None, "openapi", None)
-    return openapi() if callable(openapi) else {}
+    try:
+        found = openapi() if callable(openapi) else None
+    except Exception as exc:
+        raise UsageError(
+            f"--generate: the new app cannot describe itself: {type(exc).__name__}: {exc}"
+        ) from exc
+    if not isinstance(found, dict) or not found.get("paths"):
+        raise UsageError("--generate: the new app describes no operation (its openapi() has no paths)")
+    return found
 
 
 def _size(text: str | None) -> int | None:
@@ -292,4 +307,7 @@ def _select(
             hint = suggest(text, specs) or "`gateway routes` lists them all"
             raise UsageError(f"no row is called {text!r}; {hint}")
         keys.append(target.spec.key)
-    return select_rows(snapshot, keys)
+    selection = select_rows(snapshot, keys)
+    for key, why in selection.left_out:
+        raise UsageError(f"--route {key!r} cannot be compared: {why}")
+    return selection

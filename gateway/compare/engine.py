@@ -18,6 +18,7 @@ from gateway.compare.equivalences import DEFAULT_EQUIVALENCES
 from gateway.compare.found import Found
 from gateway.compare.headers import header_differences
 from gateway.compare.json_diff import KEPT_PER_PLACE
+from gateway.compare.observation import header_values
 from gateway.compare.pairing import Key, Pairing
 from gateway.compare.rules import NO_RULES, RuleSet, compile_rules
 from gateway.compare.waiving import equivalence_waiver, first_acceptance, map_key, rules_about
@@ -107,6 +108,7 @@ def compare(
         found.append(body.undecided)
         note = ""
     found.extend(effect_differences(control, candidate))
+    judge.note_places(control, candidate)
     for (_, equivalence), count in body.more:
         judge.count(equivalence, count)
     return judge.comparison(found, body.marks, note)
@@ -142,6 +144,17 @@ class _Judge:
         about = [(each, True) for each in self.terms.rules.named("place", str(found.place))]
         return first_acceptance(found, about) is not None
 
+    def note_places(self, control: Observation, candidate: Observation) -> None:
+        """Count the headers and cookies that rules name and that are there, equal or not."""
+        for ready in self.terms.rules.rules:
+            if ready.realm not in ("header", "cookie"):
+                continue
+            name = ready.name.encode("latin-1", "replace") if ready.realm == "header" else b"set-cookie"
+            values = [*header_values(control.headers, name), *header_values(candidate.headers, name)]
+            if ready.realm == "cookie":
+                values = [each for each in values if each.partition("=")[0].strip() == ready.name]
+            self.places[ready.index] += bool(values)
+
     def count(self, equivalence: str, count: int) -> None:
         """Count differences that are not kept; no rule is about them."""
         if equivalence in self.terms.equivalences:
@@ -173,7 +186,7 @@ class _Judge:
         if self.terms.rules.rules:
             about = rules_about(found, self.terms.rules, marks)
             for ready, _ in about:
-                if ready.realm != "json":
+                if ready.realm not in ("json", "header", "cookie"):
                     self.places[ready.index] += 1
             if found.cause == "map" or any(ready.rule.rule == "map" for ready, _ in about):
                 mapped = self._map(found, about)

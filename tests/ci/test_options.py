@@ -108,13 +108,15 @@ def test_attempts_are_made_as_each_kind_of_stranger() -> None:
         "as nobody",
         "as another user",
         "with forged credentials",
+        "with a session two days old",
         "with an expired session",
         "with a wrong CSRF token",
     ]
     assert made["as nobody"].sent.headers == form[:1]
     assert made["as another user"].sent.headers == (*form[:1], *other)
     assert made["with a wrong CSRF token"].sent.body == b"csrf_token=wrong&a=1"
-    assert made["with an expired session"].later_s > 0
+    ages_s = [made[who].later_s for who in ("with a session two days old", "with an expired session")]
+    assert 86_400 < ages_s[0] < 31 * 86_400 < ages_s[1]
     assert list(attempts(Sent("GET", "/"), (other,), can_move_clock=True)) == []
 
 
