@@ -40,6 +40,8 @@ _SERVERS_OWN = frozenset(
     }
 )
 _LEARNED_LIMIT = 1_000
+PIECE_BYTES = 32 * 1024
+"""What is handed to the server at once. A server buffers what it is given, whatever the client has read."""
 _clean_names: set[bytes] = set()
 _SERVED_BY = {name: (b"x-served-by", name.encode()) for name in ("legacy", "new", "gateway")}
 
@@ -126,10 +128,20 @@ class Responder:
             self.is_complete = not message.get("more_body", False)
             if self._is_bodiless and message.get("body"):
                 message = {**message, "body": b""}
+            elif len(message.get("body", b"")) > PIECE_BYTES:
+                return self._send_in_pieces(message)
             return self._send(message)
         if message["type"] == "http.response.start":
             return self._start(message)
         return self._send(message)
+
+    async def _send_in_pieces(self, message: Message) -> None:
+        """Send a large body bit by bit: the server holds one piece for a client that reads slowly."""
+        body, has_more = message["body"], message.get("more_body", False)
+        for begin in range(0, len(body), PIECE_BYTES):
+            is_last = begin + PIECE_BYTES >= len(body)
+            piece = body[begin : begin + PIECE_BYTES]
+            await self._send({**message, "body": piece, "more_body": has_more or not is_last})
 
     def _start(self, message: Message) -> Awaitable[None]:
         came_s = monotonic()
