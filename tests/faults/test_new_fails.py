@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import TYPE_CHECKING
 
@@ -162,3 +163,4 @@ def test_new_that_blocks_the_loop_delays_one_worker_and_fails_nobody(lab: Lab) -
         wait_until(lambda: quantile_s(load.answers[-50:], 0.9) < 0.5, timeout_s=30, what="the end of it")
     assert load.failures == [], told(load.failures)
     assert max(each.seconds for each in load.since(blocked_at)) > 1, "it did block"
+    assert re.search(rf"{re.escape(key_of('blocking'))} held it for 2\.\d s", lab.text()), "and it is named"
