@@ -26,12 +26,11 @@ def install() -> None:
     event.listen(Engine, "do_execute_no_params", _do_execute_no_params)
     event.listen(Engine, "do_connect", _do_connect)
     event.listen(Engine, "handle_error", _on_error)
-    event.listen(Engine, "commit", _on_end)
-    event.listen(Engine, "rollback", _on_end)
-    event.listen(Engine, "prepare_twophase", _on_end)
-    event.listen(Engine, "commit_twophase", _on_end)
-    event.listen(Engine, "release_savepoint", _on_savepoint_end)
-    event.listen(Engine, "rollback_savepoint", _on_savepoint_end)
+    # First of all listeners, `written` among them: what is refused has not happened.
+    for name in ("commit", "rollback", "prepare_twophase", "commit_twophase"):
+        event.listen(Engine, name, _on_end, insert=True)
+    for name in ("release_savepoint", "rollback_savepoint"):
+        event.listen(Engine, name, _on_savepoint_end, insert=True)
 
 
 def _before_statement(

@@ -104,7 +104,7 @@ class Rehearsals:
         is_row_limit: bool,
     ) -> Rehearsed | None:
         loop = asyncio.get_running_loop()
-        engines.install()  # before `written`: what it refuses has not happened
+        engines.install()
         written.install()
         raise_walls(loop)
         began = datetime.now(UTC)

@@ -216,6 +216,24 @@ def test_a_client_that_asks_before_it_sends_is_not_told_to_go_on_for_a_rehearsal
         assert list(made.dropped()) == ["rehearsal: the client asks first whether it may send its body"]
 
 
+def test_a_late_event_loop_calls_rehearsals_off_first(tmp_path: Path, sqlite: Database) -> None:
+    with shop(tmp_path, sqlite, ["/same"]) as made, running(made.app) as url:
+        made.app.shadows._lag_s = lambda: 1.0
+        order(url, "/same")
+        assert made.dropped() == {"event loop lag": 1}
+        assert made.new.calls == []
+
+
+def test_more_rehearsals_than_there_is_room_for_are_dropped_and_legacy_answers(
+    tmp_path: Path, sqlite: Database
+) -> None:
+    with shop(tmp_path, sqlite, ["/hangs"]) as made, running(made.app) as url:
+        with ThreadPoolExecutor(12) as clients:
+            list(clients.map(lambda _number: order(url, "/hangs"), range(12)))
+        assert made.dropped()["too many rehearsals at once"] >= 1
+        assert made.rows() == ["legacy's"] * 12
+
+
 def test_in_canary_only_what_legacy_answers_is_rehearsed(tmp_path: Path, sqlite: Database) -> None:
     canary = 'writes: rehearse, stage: canary, weight: 50%, sample: 100%, sticky: ["header:x-user"]'
     with shop(tmp_path, sqlite, ["/same"], defaults=canary) as made, running(made.app) as url:
