@@ -136,7 +136,7 @@ def test_without_a_copy_of_the_state_no_write_is_sent(tmp_path: Path) -> None:
         (("--database-env", "DATABASE_URL"), "name corpora"),
         (("shop.http", "--report", "pdf=x"), "there is no report 'pdf'"),
         (("shop.http", "--database-env", "NO_SUCH"), "the environment has no NO_SUCH"),
-        (("nowhere.http",), "No such file"),
+        (("nowhere.http",), "there is no nowhere.http"),
         (("shop.http", "--all", "--route", "GET /items"), "give one of them"),
         (("shop.http", "--no-such-option"), "No such option"),
         (("shop.http", "--against", "ftp://a", "http://b"), "no http(s) URL"),
