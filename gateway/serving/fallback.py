@@ -11,7 +11,7 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING
 
-from gateway.errors import RequestRefused
+from gateway.errors import BackendTimeout, RequestRefused
 
 if TYPE_CHECKING:
     from gateway.backends.base import AsgiApp, Message, Receive, Scope, Send
@@ -87,7 +87,8 @@ async def answer_or_fall_back(
 
     New failed when it raised, sent a 5xx, or sent nothing within ``timeout_s`` seconds, but not when it
     sent nothing because the client left. An exception after its response began, or with a body that is no
-    longer whole, propagates.
+    longer whole, propagates; and a timeout with such a body, of which legacy would see the end only, raises
+    :class:`~gateway.errors.BackendTimeout`.
     """
     replay = Replay(receive)
     attempt = Attempt(send, replay)
@@ -106,8 +107,12 @@ async def answer_or_fall_back(
                 raise error
             if error is not None:
                 log.error("new failed on %s; legacy answers", scope.get("path"), exc_info=error)
-            return error is not None or not replay.has_left, replay
+            return replay.is_whole and (error is not None or not replay.has_left), replay
         attempt.is_failed = True
+        if not replay.is_whole:
+            raise BackendTimeout(
+                "new", f"no response within {timeout_s:g} s, and its request cannot be repeated"
+            )
         return True, replay
     finally:
         if not task.done():
