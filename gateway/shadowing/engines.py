@@ -26,11 +26,8 @@ def install() -> None:
     event.listen(Engine, "do_execute_no_params", _do_execute_no_params)
     event.listen(Engine, "do_connect", _do_connect)
     event.listen(Engine, "handle_error", _on_error)
-    # First of all listeners, `written` among them: what is refused has not happened.
     for name in ("commit", "rollback", "prepare_twophase", "commit_twophase"):
-        event.listen(Engine, name, _on_end, insert=True)
-    for name in ("release_savepoint", "rollback_savepoint"):
-        event.listen(Engine, name, _on_savepoint_end, insert=True)
+        event.listen(Engine, name, _on_end)
 
 
 def _before_statement(
@@ -101,12 +98,3 @@ def _on_end(connection: sa.Connection, *_twophase: Any) -> None:
     rehearsal = REHEARSAL.get()
     if rehearsal is not None and rehearsal.outer_with(connection) is not None:
         rehearsal.refuse("ended the transaction of its connection instead of its session's")
-
-
-def _on_savepoint_end(connection: sa.Connection, name: str, _context: Any) -> None:
-    """Let only the innermost savepoint end: the end of an outer one would take the inner ones along."""
-    rehearsal = REHEARSAL.get()
-    if rehearsal is None or rehearsal.outer_with(connection) is None:
-        return
-    if not rehearsal.log.is_innermost(connection, name):
-        rehearsal.spoil("two of its sessions were at work at once")

@@ -55,7 +55,7 @@ class Rehearsal:
         self.escape = ""
         self.trouble = ""
         self.is_over = False
-        self.log = WriteLog()
+        self.log = WriteLog(self._on_overlap)
         self.postponed: list[str] = []
         """Names of background tasks that did not run."""
         self.ended = asyncio.Event()
@@ -139,6 +139,11 @@ class Rehearsal:
     def outer_with(self, connection: sa.Connection) -> Outer | None:
         """Return the outer transaction that ``connection`` is of; None: it is none of the rehearsal's."""
         return next((each for each in list(self._outers.values()) if each.connection is connection), None)
+
+    def _on_overlap(self, connection: sa.Connection) -> None:
+        """Let only the innermost savepoint end: the end of an outer one would take the inner ones along."""
+        if self.outer_with(connection) is not None:
+            self.spoil("two of its sessions were at work at once")
 
     def connects(self) -> None:
         """Note that SQLAlchemy is about to open a SQLite database on this thread."""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from gateway.shadowing.writes import is_write
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     import sqlalchemy as sa
 
@@ -59,11 +59,16 @@ class _Transaction:
 
 
 class WriteLog:
-    """Gather what one call wrote. Called from whatever threads the call runs on."""
+    """Gather what one call wrote. Called from whatever threads the call runs on.
 
-    def __init__(self) -> None:
+    ``on_overlap`` is told of a connection where a savepoint is about to count as ended while one that began
+    after it has not ended; what it raises leaves the log as it was.
+    """
+
+    def __init__(self, on_overlap: Callable[[sa.Connection], None] | None = None) -> None:
         self.statements = 0
         self.untold: set[str] = set()
+        self._on_overlap = on_overlap
         self._settled: list[Write] = []
         self._open: dict[sa.Connection, _Transaction] = {}
         self._lock = threading.Lock()
@@ -82,13 +87,12 @@ class WriteLog:
                 name = f"sa_savepoint_{transaction.savepoints}"
             transaction.levels.append((name, []))
 
-    def is_innermost(self, connection: sa.Connection, name: str) -> bool:
-        """Tell whether ``name`` is the savepoint of ``connection`` that began last."""
-        with self._lock:
-            return self._of(connection).levels[-1][0] == name
-
     def ended_savepoint(self, connection: sa.Connection, name: str, *, is_kept: bool) -> None:
         """Note that a savepoint was released (its rows are kept) or rolled back."""
+        with self._lock:
+            is_overlap = self._of(connection).levels[-1][0] != name
+        if is_overlap and self._on_overlap is not None:
+            self._on_overlap(connection)
         with self._lock:
             levels = self._of(connection).levels
             depth = next((at for at in range(len(levels) - 1, 0, -1) if levels[at][0] == name), 0)

@@ -13,7 +13,7 @@ BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 
 
 def test_every_python_block_of_the_page_compiles() -> None:
-    assert len(BLOCKS) == 5
+    assert len(BLOCKS) == 6
     for block in BLOCKS:
         compile(block, "docs/compat.md", "exec")
 
@@ -44,5 +44,6 @@ def test_the_page_names_what_an_author_may_import() -> None:
         "SessionReader",
         "flash",
         "read_session",
+        "rehearsable",
         "take_flashes",
     ]

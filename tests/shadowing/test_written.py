@@ -272,3 +272,26 @@ def test_a_column_that_only_the_database_knows_on_one_side_is_compared_on_neithe
     value = in_session(engine, lambda s: s.execute(update(Cart).where(Cart.id == 1).values(name="A")))
     control, candidate, _ = rows(expression, value)
     assert control == candidate
+
+
+def test_an_outer_savepoint_that_ends_before_an_inner_one_is_told_before_it_counts_as_ended(
+    engine: Engine,
+) -> None:
+    """Two sessions on one connection: the end of the outer savepoint takes the inner one's rows along."""
+    told_of: list[object] = []
+
+    def refuse(connection: object) -> None:
+        told_of.append(connection)
+        raise LookupError
+
+    log = WriteLog(refuse)
+    with engine.connect() as connection:
+        log.began_savepoint(connection, "outer")
+        log.began_savepoint(connection, "inner")
+        for is_kept in (True, False):
+            with pytest.raises(LookupError):
+                log.ended_savepoint(connection, "outer", is_kept=is_kept)
+        assert told_of == [connection, connection]
+        log.ended_savepoint(connection, "inner", is_kept=True)
+        log.ended_savepoint(connection, "outer", is_kept=True)
+        assert told_of == [connection, connection]
