@@ -13,6 +13,7 @@ SQLAlchemy is imported with the first factory only: a new app without it imports
 
 from __future__ import annotations
 
+import threading
 from contextvars import ContextVar
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, cast
@@ -42,6 +43,14 @@ LENDER: Final[ContextVar[Lender | None]] = ContextVar("gateway_lender", default=
 """Who lends connections to the sessions that are made in this context; None in every ordinary request."""
 
 
+_in_use = threading.Event()
+
+
+def is_in_use() -> bool:
+    """Tell whether a factory of this process is rehearsable: its author says that its sessions are all."""
+    return _in_use.is_set()
+
+
 def rehearsable(factory: Factory) -> Factory:
     """Return ``factory``, a ``sessionmaker`` or ``async_sessionmaker``, fit for ``writes: rehearse``.
 
@@ -63,6 +72,7 @@ def rehearsable(factory: Factory) -> Factory:
         )
     if isinstance(factory, _Lending):
         return cast("Factory", factory)
+    _in_use.set()
     kind = type(factory)
     base = _LendingAsync if isinstance(factory, async_sessionmaker) else _LendingSync
     lending: Any = object.__new__(type(kind.__name__, (base, kind), {"_kind": kind}))

@@ -21,12 +21,13 @@ from gateway.rollout.breaker import BreakerState
 from gateway.serving.answers import Answer, retry_after
 from gateway.serving.assignment import caller_key
 from gateway.serving.decide import BackendName, decide, overridden
-from gateway.serving.fallback import answer_or_fall_back
+from gateway.serving.fallback import Attempt
 from gateway.serving.guard import keep_first_cookies
 from gateway.serving.paths import canonicalise
 from gateway.serving.responder import Responder, too_large
 from gateway.serving.witness import DIVERTED, STRAIGHT, UNSEEN, Course
 from gateway.shadowing.capture import Capture
+from gateway.shadowing.onlooker import watch
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from gateway.serving.guard import Screened
     from gateway.serving.limits import RateLimiter
     from gateway.serving.sampling import Sampler
+    from gateway.shadowing.onlooker import Onlooker
+    from gateway.table.route import Route
 
 log = logging.getLogger("gateway")
 
@@ -248,10 +251,13 @@ class Front:
                 backend, course = "legacy", DIVERTED
             elif direction == "probe":
                 course = replace(course, is_probe=True)
-        if backend == "new" and choice is None and _may_fall_back(way, scope):
-            await self._call_with_fallback(way, screened, responder, receive, course)
-        else:
-            await self._call(way, backend, screened, responder, receive, course)
+        if backend == "new" and choice is None and way.route is not None and way.route.spec.has_fallback:
+            may_be_done_twice = _may_be_done_twice(way.route, scope)
+            onlooker = watch() if way.is_new_in_process and not may_be_done_twice else None
+            if may_be_done_twice or onlooker is not None:
+                await self._call_with_fallback(way, screened, responder, receive, course, onlooker)
+                return
+        await self._call(way, backend, screened, responder, receive, course)
 
     async def _limit(self, way: Way, scope: Scope) -> Answer | None:
         """Return the 413 or 429 that this request has run into, or None."""
@@ -270,19 +276,25 @@ class Front:
         return None
 
     async def _call_with_fallback(
-        self, way: Way, screened: Screened, responder: Responder, receive: Receive, course: Course
+        self,
+        way: Way,
+        screened: Screened,
+        responder: Responder,
+        receive: Receive,
+        course: Course,
+        onlooker: Onlooker | None,
     ) -> None:
         """Call new; when it fails before anything was sent, let legacy answer and count it against new."""
         scope = responder.scope
         original: Scope = {**scope, "headers": list(scope["headers"])}
         responder.backend = "new"
+        attempt = Attempt(receive, responder.send, onlooker)
         must_fall_back = has_raised = False
         self.in_flight += 1
         try:
             self._prepare_for_new(way, screened, scope)
-            must_fall_back, replay = await answer_or_fall_back(
-                way.new, scope, receive, responder.send, timeout_s=way.deadlines.timeout_s
-            )
+            responder.watch(attempt.expire)
+            must_fall_back = await attempt.answer(way.new, scope)
         except (Exception, asyncio.CancelledError) as error:
             has_raised = not isinstance(error, asyncio.CancelledError | RequestRefused)
             await self._settle_failure(error, way, "new", responder)
@@ -299,7 +311,7 @@ class Front:
             if way.witness is not None:
                 way.witness.fell_back()
             responder.scope, responder.is_at_once = original, False
-            await self._call(way, "legacy", screened, responder, replay.replay, DIVERTED)
+            await self._call(way, "legacy", screened, responder, attempt.replay.replay, DIVERTED)
 
     async def serve_websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hand a websocket to new where a ``WS`` row lists it; refuse it otherwise (legacy speaks none)."""
@@ -350,10 +362,8 @@ def _declared_length(scope: Scope) -> int:
     return 0
 
 
-def _may_fall_back(way: Way, scope: Scope) -> bool:
-    """Tell whether the row asks for a fallback and this request may be sent twice (safe, or with a key)."""
-    if way.route is None or not way.route.spec.has_fallback:
-        return False
-    if way.route.is_safe(scope["method"]):
-        return True
-    return any(name == b"idempotency-key" for name, _value in scope["headers"])
+def _may_be_done_twice(route: Route, scope: Scope) -> bool:
+    """Tell whether a request may be sent again, whatever became of it: it is safe, or has a key."""
+    return route.is_safe(scope["method"]) or any(
+        name == b"idempotency-key" for name, _value in scope["headers"]
+    )

@@ -61,7 +61,7 @@ class Way:
     ``route`` is as it is served: its stage and weight are those of its position, which may differ from the
     file's. ``decision`` is None where it differs from caller to caller. ``is_plain`` tells that the decision
     is made and nothing is to be limited or repeated, ``breaker`` stands between the row and new. ``counts``
-    are those of ``tally`` at the stage of ``route``.
+    are those of ``tally`` at the stage of ``route``. ``is_new_in_process`` tells that new can be watched.
     """
 
     route: Route | None
@@ -78,6 +78,7 @@ class Way:
     breaker: Breaker | None = None
     witness: Witness | None = None
     scope: Scope | None = None
+    is_new_in_process: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -196,6 +197,7 @@ class WayMaker:
             if is_witnessed
             else None,
             scope,
+            isinstance(self.new, AsgiBackend),
         )
 
     def breaker_report(self) -> dict[str, dict[str, Any]]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from gateway.serving.answers import Answer
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Callable
 
     from gateway.backends.base import Message, Receive, Scope, Send
     from gateway.serving.generation import Generation, Way
@@ -61,6 +61,7 @@ class Responder:
         "_entered_s",
         "_generation",
         "_is_bodiless",
+        "_on_expiry",
         "_receive",
         "_send",
         "_task",
@@ -108,11 +109,16 @@ class Responder:
         self._way = way
         self._body_seen_bytes = 0
         self._task: asyncio.Task[object] | None = None
+        self._on_expiry: Callable[[], None] | None = None
         self._answering: asyncio.Future[None] | None = None
 
-    def watch(self) -> None:
-        """Start the deadline of this request, which the current task serves."""
+    def watch(self, on_expiry: Callable[[], None] | None = None) -> None:
+        """Start the deadline of this request, which the current task serves.
+
+        When it is over, ``on_expiry`` is called; without one it is :meth:`expire` that acts.
+        """
         self._task = current_task()
+        self._on_expiry = on_expiry
         self._way.deadlines.arm(self)
 
     def settle(self) -> None:
@@ -229,6 +235,9 @@ class Responder:
 
     def expire(self) -> None:
         """Answer 504 at once, then cancel the call: a backend that ignores it keeps no client waiting."""
+        if self._on_expiry is not None:
+            self._on_expiry()
+            return
         timeout_s = self._way.deadlines.timeout_s
         self.is_expired = True
         self.status = 504

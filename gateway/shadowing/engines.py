@@ -1,13 +1,13 @@
-"""Watch every SQLAlchemy engine of this process on behalf of the rehearsals that run in it.
+"""Watch every SQLAlchemy engine of this process on behalf of whoever watches a call of new.
 
-A listener does nothing but look into a context variable, unless its context is that of a rehearsal.
+A listener does nothing but look into a context variable, unless its context is one that is watched.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gateway.shadowing.rehearsal import REHEARSAL
+from gateway.shadowing.watching import WATCHER
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -26,52 +26,53 @@ def install() -> None:
     event.listen(Engine, "do_execute_no_params", _do_execute_no_params)
     event.listen(Engine, "do_connect", _do_connect)
     event.listen(Engine, "handle_error", _on_error)
-    for name in ("commit", "rollback", "prepare_twophase", "commit_twophase"):
-        event.listen(Engine, name, _on_end)
+    for name in ("commit", "prepare_twophase", "commit_twophase"):
+        event.listen(Engine, name, _on_commit)
+    event.listen(Engine, "rollback", _on_rollback)
 
 
 def _before_statement(
     connection: sa.Connection, _cursor: Any, statement: str, _parameters: Any, _context: Any, _is_many: bool
 ) -> None:
-    rehearsal = REHEARSAL.get()
-    if rehearsal is not None:
-        rehearsal.check_statement(connection, statement)
+    watcher = WATCHER.get()
+    if watcher is not None:
+        watcher.check_statement(connection, statement)
 
 
 def _do_execute(cursor: Any, statement: str, parameters: Any, context: Any) -> bool | None:
-    rehearsal = REHEARSAL.get()
-    outer = rehearsal.outer_with(context.root_connection) if rehearsal is not None else None
-    if rehearsal is None or outer is None:
+    watcher = WATCHER.get()
+    outer = watcher.outer_with(context.root_connection) if watcher is not None else None
+    if watcher is None or outer is None:
         return None
-    with rehearsal.running(outer):
+    with watcher.running(outer):
         context.dialect.do_execute(cursor, statement, parameters, context)
     return True
 
 
 def _do_executemany(cursor: Any, statement: str, parameters: Any, context: Any) -> bool | None:
-    rehearsal = REHEARSAL.get()
-    outer = rehearsal.outer_with(context.root_connection) if rehearsal is not None else None
-    if rehearsal is None or outer is None:
+    watcher = WATCHER.get()
+    outer = watcher.outer_with(context.root_connection) if watcher is not None else None
+    if watcher is None or outer is None:
         return None
-    with rehearsal.running(outer):
+    with watcher.running(outer):
         context.dialect.do_executemany(cursor, statement, parameters, context)
     return True
 
 
 def _do_execute_no_params(cursor: Any, statement: str, context: Any) -> bool | None:
-    rehearsal = REHEARSAL.get()
-    outer = rehearsal.outer_with(context.root_connection) if rehearsal is not None else None
-    if rehearsal is None or outer is None:
+    watcher = WATCHER.get()
+    outer = watcher.outer_with(context.root_connection) if watcher is not None else None
+    if watcher is None or outer is None:
         return None
-    with rehearsal.running(outer):
+    with watcher.running(outer):
         context.dialect.do_execute_no_params(cursor, statement, context)
     return True
 
 
 def _do_connect(dialect: Any, _record: Any, _arguments: Any, _named: Any) -> None:
-    rehearsal = REHEARSAL.get()
-    if rehearsal is not None and dialect.driver == "pysqlite":
-        rehearsal.connects()
+    watcher = WATCHER.get()
+    if watcher is not None and dialect.driver == "pysqlite":
+        watcher.connects()
 
 
 # What PostgreSQL says of a statement that somebody else's lock, or the rehearsal's own limits, stopped: it
@@ -85,16 +86,21 @@ _DISTURBED = {
 
 
 def _on_error(context: Any) -> None:
-    rehearsal = REHEARSAL.get()
-    if rehearsal is None:
+    watcher = WATCHER.get()
+    if watcher is None:
         return
     why = _DISTURBED.get(getattr(context.original_exception, "sqlstate", None) or "")
     if why is not None:
-        rehearsal.disturb(why)
+        watcher.disturb(why)
 
 
-def _on_end(connection: sa.Connection, *_twophase: Any) -> None:
-    """Keep the outer transaction from being ended; by a session that cannot be."""
-    rehearsal = REHEARSAL.get()
-    if rehearsal is not None and rehearsal.outer_with(connection) is not None:
-        rehearsal.refuse("ended the transaction of its connection instead of its session's")
+def _on_commit(connection: sa.Connection, *_twophase: Any) -> None:
+    watcher = WATCHER.get()
+    if watcher is not None:
+        watcher.check_end(connection, is_kept=True)
+
+
+def _on_rollback(connection: sa.Connection, *_twophase: Any) -> None:
+    watcher = WATCHER.get()
+    if watcher is not None:
+        watcher.check_end(connection, is_kept=False)

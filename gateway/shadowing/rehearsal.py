@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextvars import ContextVar
+from contextvars import copy_context
 from time import monotonic
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from gateway.errors import GatewayError
 from gateway.shadowing.outer import CannotRehearse, Outer, Undoing
+from gateway.shadowing.watching import Announcements
 from gateway.shadowing.writes import is_write, locks, why_not_undone
 from gateway.shadowing.written import WriteLog
 
@@ -28,9 +30,6 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
 log = logging.getLogger("gateway.shadow")
-
-REHEARSAL: Final[ContextVar[Rehearsal | None]] = ContextVar("gateway_rehearsal", default=None)
-"""The rehearsal that runs in this context; None in every ordinary request."""
 
 THE_LINE = "SessionFactory = gateway.compat.rehearsable(async_sessionmaker(...))"
 
@@ -65,7 +64,7 @@ class Rehearsal:
         self._loop = asyncio.get_running_loop()
         self._outers: dict[object, Outer] = {}
         self._sessions: list[tuple[Session, bool]] = []
-        self._connecting: set[int] = set()
+        self._announced = Announcements()
         self._is_cut = False
         self._lock = threading.Lock()
 
@@ -134,7 +133,21 @@ class Rehearsal:
             self.refuse("uses one engine with two sets of execution options")
         return outer
 
-    # Watching, on behalf of `gateway.shadowing.engines`.
+    # Watching: what `gateway.shadowing.engines` and `gateway.shadowing.walls` tell.
+
+    def postpones(self, task: str) -> bool:
+        """Note a background task, which does not run."""
+        self.postponed.append(task)
+        return True
+
+    def in_pool(self, work: Callable[..., Any]) -> Callable[..., Any]:
+        """Let a pool's thread work in the context of the rehearsal, its lent connections among them."""
+        return functools.partial(copy_context().run, work)
+
+    def check_end(self, connection: sa.Connection, *, is_kept: bool) -> None:
+        """Keep the outer transaction from being ended; by a session that cannot be."""
+        if self.outer_with(connection) is not None:
+            self.refuse("ended the transaction of its connection instead of its session's")
 
     def outer_with(self, connection: sa.Connection) -> Outer | None:
         """Return the outer transaction that ``connection`` is of; None: it is none of the rehearsal's."""
@@ -147,15 +160,11 @@ class Rehearsal:
 
     def connects(self) -> None:
         """Note that SQLAlchemy is about to open a SQLite database on this thread."""
-        with self._lock:
-            self._connecting.add(threading.get_ident())
+        self._announced.add()
 
     def is_connecting(self) -> bool:
         """Tell whether it was SQLAlchemy that opens a SQLite database on this thread, once."""
-        with self._lock:
-            is_connecting = threading.get_ident() in self._connecting
-            self._connecting.discard(threading.get_ident())
-        return is_connecting
+        return self._announced.take()
 
     def check_statement(self, connection: sa.Connection, statement: str) -> None:
         """Refuse a statement that could not be undone."""

@@ -21,8 +21,9 @@ from gateway.context import REQUEST_ID
 from gateway.errors import BackendError, RequestRefused
 from gateway.shadowing import engines, written
 from gateway.shadowing.call import SHADOW_HEADER, Candidate
-from gateway.shadowing.rehearsal import REHEARSAL, Rehearsal
+from gateway.shadowing.rehearsal import Rehearsal
 from gateway.shadowing.walls import raise_walls
+from gateway.shadowing.watching import WATCHER
 from gateway.shadowing.written import WRITE_LOG
 
 if TYPE_CHECKING:
@@ -164,7 +165,7 @@ def _start(
     request_id = next((value for name, value in source["headers"] if name == b"x-request-id"), b"")
 
     def enter() -> None:
-        REHEARSAL.set(rehearsal)
+        WATCHER.set(rehearsal)
         LENDER.set(rehearsal)
         WRITE_LOG.set(rehearsal.log)
         REQUEST_ID.set(request_id.decode("latin-1"))

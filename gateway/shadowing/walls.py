@@ -1,13 +1,13 @@
-"""Keep a rehearsal within this process: no calls to others, no processes, no threads of its own.
+"""Tell a watcher of whatever leaves this process: calls to others, processes, threads. It may refuse them.
 
-Law: a wall lets everything pass whose context is not a rehearsal's, at the price of one look into a context
-variable. It is raised with the first rehearsal of the process and stays.
+Law: a wall lets everything pass whose context is not watched, at the price of one look into a context
+variable. It is raised with the first watched call of the process and stays.
 
-New connections and processes are refused by an audit hook (PEP 578), and on uvloop, which connects without
-Python's sockets, by its own methods; threads where they start. What goes out on a connection that was open
-before has no such hook: it is refused where sockets, asyncio's streams and the common clients send. A client
+New connections and processes are seen by an audit hook (PEP 578), and on uvloop, which connects without
+Python's sockets, in its own methods; threads where they start. What goes out on a connection that was open
+before has no such hook: it is seen where sockets, asyncio's streams and the common clients send. A client
 that does neither - its sockets in C, a connection kept open by a transport of its own - is not seen;
-docs/operating.md says so. Background tasks of Starlette are noted and not run. Logs may leave.
+docs/operating.md says so. Background tasks of Starlette may be put off. Logs may leave.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ import socket
 import ssl
 import sys
 import threading
-from contextvars import Context, copy_context
+from contextvars import Context
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from gateway.shadowing.rehearsal import REHEARSAL, Rehearsal
+from gateway.shadowing.watching import WATCHER, Watcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,29 +64,29 @@ def _once(name: str, raise_wall: Callable[[], None]) -> None:
 
 # New connections and processes.
 
-_AUDITED: dict[str, Callable[[Rehearsal, tuple[Any, ...]], None]] = {}
+_AUDITED: dict[str, Callable[[Watcher, tuple[Any, ...]], None]] = {}
 
 
 def _audit(event: str, arguments: tuple[Any, ...]) -> None:
     check = _AUDITED.get(event)
     if check is not None:
-        rehearsal = REHEARSAL.get()
-        if rehearsal is not None:
-            check(rehearsal, arguments)
+        watcher = WATCHER.get()
+        if watcher is not None:
+            check(watcher, arguments)
 
 
-def _check_address(rehearsal: Rehearsal, arguments: tuple[Any, ...]) -> None:
+def _check_address(watcher: Watcher, arguments: tuple[Any, ...]) -> None:
     if not _is_logging():
-        rehearsal.refuse(f"connected to {_address(arguments[-1])}")
+        watcher.refuse(f"connected to {_address(arguments[-1])}")
 
 
-def _check_process(rehearsal: Rehearsal, arguments: tuple[Any, ...]) -> None:
-    rehearsal.refuse(f"started a process: {_program(arguments[0]) if arguments else 'by fork'}")
+def _check_process(watcher: Watcher, arguments: tuple[Any, ...]) -> None:
+    watcher.refuse(f"started a process: {_program(arguments[0]) if arguments else 'by fork'}")
 
 
-def _check_sqlite(rehearsal: Rehearsal, arguments: tuple[Any, ...]) -> None:
-    if not rehearsal.is_connecting():
-        rehearsal.refuse(f"opened a SQLite database by itself: {arguments[0]}")
+def _check_sqlite(watcher: Watcher, arguments: tuple[Any, ...]) -> None:
+    if not watcher.is_connecting():
+        watcher.refuse(f"opened a SQLite database by itself: {arguments[0]}")
 
 
 _AUDITED.update(dict.fromkeys(("socket.connect", "socket.sendto", "socket.sendmsg"), _check_address))
@@ -127,9 +127,9 @@ def _wall_socket(kind: type[socket.socket], name: str) -> None:
 
     @functools.wraps(original)
     def walled(self: socket.socket, *args: Any, **named: Any) -> Any:
-        rehearsal = REHEARSAL.get()
-        if rehearsal is not None and not _is_wake_up(self, args) and not _is_logging():
-            rehearsal.refuse(f"sent something to {_peer(self)}")
+        watcher = WATCHER.get()
+        if watcher is not None and not _is_wake_up(self, args) and not _is_logging():
+            watcher.refuse(f"sent something to {_peer(self)}")
         return original(self, *args, **named)
 
     setattr(kind, name, walled)
@@ -177,28 +177,27 @@ def _wall_threads() -> None:
 
     @functools.wraps(start)
     def walled(self: threading.Thread) -> None:
-        rehearsal = REHEARSAL.get()
-        if rehearsal is None:
+        watcher = WATCHER.get()
+        if watcher is None:
             start(self)
             return
         target = getattr(self, "_target", None)
         if _POOLS.isdisjoint({type(self).__module__, getattr(target, "__module__", "")}):
-            rehearsal.refuse(f"started a thread: {getattr(target, '__qualname__', type(self).__qualname__)}")
-        # It outlives the rehearsal: where threads inherit a context, it must not be this one.
+            watcher.refuse(f"started a thread: {getattr(target, '__qualname__', type(self).__qualname__)}")
+        # It outlives what is watched: where threads inherit a context, it must not be this one.
         Context().run(start, self)
 
     threading.Thread.start = walled  # type: ignore[method-assign] # the wall
 
 
 def _wall_executors() -> None:
-    """Let a thread pool's work run in the context of who handed it in; refuse another process's."""
+    """See a thread pool's work as that of who handed it in; tell of another process's."""
     submit: Any = concurrent.futures.ThreadPoolExecutor.submit
 
     @functools.wraps(submit)
     def in_context(self: Any, fn: Any, /, *args: Any, **named: Any) -> Any:
-        if REHEARSAL.get() is None:
-            return submit(self, fn, *args, **named)
-        return submit(self, copy_context().run, fn, *args, **named)
+        watcher = WATCHER.get()
+        return submit(self, fn if watcher is None else watcher.in_pool(fn), *args, **named)
 
     concurrent.futures.ThreadPoolExecutor.submit = in_context  # type: ignore[method-assign] # the wall
     _wall(
@@ -221,12 +220,14 @@ def _postpone(kind: type[Any]) -> None:
 
     @functools.wraps(original)
     async def postponing(self: Any) -> None:
-        rehearsal = REHEARSAL.get()
-        if rehearsal is None:
+        watcher = WATCHER.get()
+        if watcher is None:
             await original(self)
             return
-        for task in getattr(self, "tasks", (self,)):
-            rehearsal.postponed.append(getattr(task.func, "__qualname__", repr(task.func)))
+        tasks = getattr(self, "tasks", (self,))
+        names = [getattr(each.func, "__qualname__", repr(each.func)) for each in tasks]
+        if not any([watcher.postpones(name) for name in names]):  # noqa: C419 - each is to be told of
+            await original(self)
 
     kind.__call__ = postponing
 
@@ -237,14 +238,14 @@ def _postpone(kind: type[Any]) -> None:
 def _wall(
     kind: Any, name: str, deed: str, object_of: Callable[[tuple[Any, ...], dict[str, Any]], str]
 ) -> None:
-    """Refuse ``kind``'s method ``name`` in a rehearsal, worded as ``deed`` and what ``object_of`` says."""
+    """Tell of calls of ``kind``'s method ``name``, worded as ``deed`` and what ``object_of`` says."""
     original = getattr(kind, name)
 
     @functools.wraps(original)
     def walled(*args: Any, **named: Any) -> Any:
-        rehearsal = REHEARSAL.get()
-        if rehearsal is not None and not _is_logging():
-            rehearsal.refuse(f"{deed} {object_of(args, named)}")
+        watcher = WATCHER.get()
+        if watcher is not None and not _is_logging():
+            watcher.refuse(f"{deed} {object_of(args, named)}")
         return original(*args, **named)
 
     setattr(kind, name, walled)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from gateway.backends.base import Receive, Scope, Send
     from tests.shadowing.conftest import Database
 
 LEGACY = """
@@ -475,6 +476,22 @@ class Shop:
         """Return kind, place and both values of what differed and counts."""
         found = [each.difference for each in self.app.ledger.findings() if each.difference.is_failing]
         return [(each.kind.value, each.place, each.control, each.candidate) for each in found]
+
+
+class Elsewhere:
+    """Be another company's server: count what it is asked, but for what opens a connection beforehand."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer 200 to everything."""
+        if scope["type"] != "http":
+            raise ValueError("only http")
+        if scope["path"] != "/warm":
+            self.asked.append(scope["path"])
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body", "body": b""})
 
 
 @contextlib.contextmanager

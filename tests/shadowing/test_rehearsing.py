@@ -11,12 +11,11 @@ import pytest
 from gateway.shadowing.rehearsal import UNDOING_LIMIT_S
 from gateway.shadowing.rehearsing import CANCEL_GRACE_S, LIMIT_S
 from tests.running import running, wait_until
-from tests.shadowing.shops import Shop, shop
+from tests.shadowing.shops import Elsewhere, Shop, shop
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gateway.backends.base import Receive, Scope, Send
     from tests.shadowing.conftest import Database
 
 # Flask ends its JSON with a line feed and FastAPI does not, which is waived; so are keys that were dealt.
@@ -120,22 +119,6 @@ ESCAPES = {
     "/own-sqlite": "opened a SQLite database by itself",
     "/later": "after its answer",
 }
-
-
-class Elsewhere:
-    """Be another company's server: count what it is asked, but for what opens a connection beforehand."""
-
-    def __init__(self) -> None:
-        self.asked: list[str] = []
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer 200 to everything."""
-        if scope["type"] != "http":
-            raise ValueError("only http")
-        if scope["path"] != "/warm":
-            self.asked.append(scope["path"])
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
-        await send({"type": "http.response.body", "body": b""})
 
 
 @pytest.mark.parametrize("loop", ["uvloop", "asyncio"])

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tests.shadowing.shops import Shop
 
 CLIENTS = 16
-ORDERS = 2_000
+ORDERS = 1_000
 
 
 def place(url: str, path: str, numbers: list[int]) -> Counter[tuple[int, str]]:
@@ -51,7 +51,7 @@ def settled(made: Shop, path: str) -> int:
 
 
 @pytest.mark.timeout(600)
-def test_two_thousand_orders_by_sixteen_clients_make_two_thousand_rows_with_legacys_values(
+def test_a_thousand_orders_by_sixteen_clients_make_a_thousand_rows_with_legacys_values(
     tmp_path: Path, database: Database
 ) -> None:
     """New would have written 99 cents instead of 100 for every tenth."""
@@ -94,20 +94,20 @@ def held(made: Shop) -> Held:
 
 LEAVES_NOTHING = ["/same", "/sync", "/raises", "/background"]
 ROOM = 20
-"""How much more may be held afterwards: pools grow to their size. A leak of one each would be a thousand."""
+"""How much more may be held afterwards: pools grow to their size. A leak of one each would be hundreds."""
 
 
 @pytest.mark.timeout(600)
-def test_a_thousand_rehearsals_leave_no_connection_thread_or_task_behind(
+def test_hundreds_of_rehearsals_leave_no_connection_thread_or_task_behind(
     tmp_path: Path, database: Database
 ) -> None:
     with shop(tmp_path, database, LEAVES_NOTHING, legacy_options={}) as made, running(made.app) as url:
         place_all(url, "/same", 50)
         first = held(made)
         for path in LEAVES_NOTHING:
-            place_all(url, path, 250)
+            place_all(url, path, 150)
         compared = sum(sum(made.outcomes(path).values()) for path in LEAVES_NOTHING)
-        assert compared >= 200, made.dropped()
+        assert compared >= 120, made.dropped()
         wait_until(lambda: not growth(held(made), first), what=f"no more than {first}")
 
 
