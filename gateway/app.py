@@ -44,6 +44,7 @@ from gateway.serving.shared_limits import SharedLimits
 from gateway.serving.tally import NO_STAGE, UNMATCHED, Overhead, Tally
 from gateway.serving.watchdog import Watchdog
 from gateway.shadowing.ledger import Ledger
+from gateway.shadowing.lull import Lull
 from gateway.shadowing.shadows import Shadows
 from gateway.table.spec import Stage
 from gateway.web.openapi import merged_description
@@ -101,7 +102,10 @@ class Gateway(FastAPI):
         self._pulse = Pulse()
         self._watchdog = Watchdog(self._pulse, lambda: self.front.generation)
         self.shadows = Shadows(
-            self.ledger, limit_bytes=compare.memory_cap_bytes, lag_s=lambda: self._pulse.lag_s
+            self.ledger,
+            limit_bytes=compare.memory_cap_bytes,
+            lag_s=lambda: self._pulse.lag_s,
+            lull=Lull(lambda: self.front.in_flight > 0),
         )
         self._reporter = Reporter(self._tallies, self.ledger)
         self._measures = Measures(self._tallies, self.ledger, self._overhead, self._count_more)
@@ -123,6 +127,7 @@ class Gateway(FastAPI):
             self._make_generation(migration.snapshot),
             limiter=self._limiter,
             sampler=Sampler(self.shadows),
+            lull=self.shadows.lull,
             recorder=self._recorder,
             read_session=SessionReader(flask_app).read,
             legacy_app=flask_app,

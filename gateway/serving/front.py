@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from gateway.serving.guard import Screened
     from gateway.serving.limits import RateLimiter
     from gateway.serving.sampling import Sampler
+    from gateway.shadowing.lull import Lull
     from gateway.shadowing.onlooker import Onlooker
     from gateway.table.route import Route
 
@@ -57,6 +58,7 @@ class Front:
         *,
         limiter: RateLimiter,
         sampler: Sampler,
+        lull: Lull,
         recorder: Recorder | None = None,
         read_session: Callable[[bytes], Mapping[str, object] | None],
         legacy_app: object | None = None,
@@ -65,6 +67,7 @@ class Front:
         self.in_flight = 0
         self._limiter = limiter
         self._sampler = sampler
+        self._lull = lull
         self._recorder = recorder
         self._read_session = read_session
         self._legacy_app = legacy_app
@@ -72,6 +75,11 @@ class Front:
     def swap(self, generation: Generation) -> None:
         """Serve by ``generation`` from the next request on; those under way keep theirs."""
         self.generation = generation
+
+    def _leave(self) -> None:
+        self.in_flight -= 1
+        if not self.in_flight and self._lull.awaited is not None:
+            self._lull.comes()
 
     def serve(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Answer one HTTP request that is not the gateway's own.
@@ -179,7 +187,7 @@ class Front:
             if not responder.is_expired:
                 await self._settle_failure(error, way, backend, responder)
         finally:
-            self.in_flight -= 1
+            self._leave()
             responder.settle()
             witness = way.witness
             if witness is not None and course is not UNSEEN:
@@ -300,7 +308,7 @@ class Front:
             await self._settle_failure(error, way, "new", responder)
             return
         finally:
-            self.in_flight -= 1
+            self._leave()
             responder.settle()
             if way.witness is not None:
                 has_failed = has_raised or must_fall_back
@@ -333,7 +341,7 @@ class Front:
         try:
             await way.new(scope, receive, send)
         finally:
-            self.in_flight -= 1
+            self._leave()
 
 
 def _cap_bytes(way: Way, recorder: Recorder | None) -> int:

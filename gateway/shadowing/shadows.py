@@ -20,6 +20,7 @@ from gateway.errors import BackendError, RequestRefused
 from gateway.shadowing import writes
 from gateway.shadowing.call import call_shadow
 from gateway.shadowing.fair_queue import FairQueue
+from gateway.shadowing.lull import Lull
 from gateway.shadowing.rehearsed import compare_rehearsed
 
 if TYPE_CHECKING:
@@ -36,6 +37,12 @@ if TYPE_CHECKING:
 log = logging.getLogger("gateway.shadow")
 
 LAG_LIMIT_S = 0.1
+
+GATHER_S = 0.1
+"""How long jobs gather before they begin: ten in a row cost less than ten in between others' requests."""
+
+QUICK_BYTES = 2_048
+"""Up to this size of both bodies a comparison is made in the event loop: it takes 10 to 100 µs."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,7 +69,8 @@ class Job:
 class Shadows:
     """Queue jobs, run them, and enter what they come to in the ledger.
 
-    ``lag_s`` returns how late the event loop came to its last timer, in seconds.
+    ``lag_s`` returns how late the event loop came to its last timer, in seconds; ``lull`` comes when no
+    client is being served, which is when calls begin.
     """
 
     def __init__(
@@ -73,11 +81,14 @@ class Shadows:
         limit_bytes: int = 64 * 1024 * 1024,
         concurrency: int = 4,
         lag_s: Callable[[], float] = lambda: 0.0,
+        lull: Lull | None = None,
     ) -> None:
         self.ledger = ledger
+        self.lull = lull or Lull()
         self._lag_s = lag_s
         self._queue: FairQueue[Job] = FairQueue(limit=limit, limit_bytes=limit_bytes, slots=concurrency)
         self._is_wanted = asyncio.Event()
+        self._gathering: asyncio.TimerHandle | None = None
         self._concurrency = concurrency
         self._tasks: list[asyncio.Task[None]] = []
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="gateway-compare")
@@ -93,7 +104,12 @@ class Shadows:
         else:
             for _dropped in self._queue.offer(job.route, job, job.exchange.size_bytes):
                 self.ledger.drop("queue full")
-            self._is_wanted.set()
+            if self._gathering is None:
+                self._gathering = asyncio.get_running_loop().call_later(GATHER_S, self._begin)
+
+    def _begin(self) -> None:
+        self._gathering = None
+        self._is_wanted.set()
 
     @property
     def is_lagging(self) -> bool:
@@ -107,6 +123,9 @@ class Shadows:
 
     async def stop(self) -> None:
         """Drop what is queued, cancel what runs: a shadow is no reason to stay."""
+        if self._gathering is not None:
+            self._gathering.cancel()
+            self._gathering = None
         tasks, self._tasks = self._tasks, []
         for task in tasks:
             task.cancel()
@@ -131,6 +150,7 @@ class Shadows:
                 continue
             route, job = taken
             try:
+                await self.lull.wait()
                 await self._run(job)
             except Exception:
                 self.ledger.drop("error in the gateway")
@@ -170,6 +190,9 @@ class Shadows:
             return
         primary = job.exchange.observation
         control, candidate = (primary, other) if job.exchange.primary == "legacy" else (other, primary)
+        if _is_quick(control, candidate):
+            self._compare(job, control, candidate)
+            return
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(self._thread, self._compare, job, control, candidate)
 
@@ -185,6 +208,12 @@ class Shadows:
             job.exchange.observation, job.written, job.rehearsed, job.terms, method=record.method
         )
         self.ledger.add(job.route, comparison, record, control, candidate, scope=job.scope)
+
+
+def _is_quick(control: Observation, candidate: Observation) -> bool:
+    """Tell whether comparing takes less than handing it to a thread and the interpreter back and forth."""
+    one, other = control.body, candidate.body
+    return one == other or len(one.captured) + len(other.captured) <= QUICK_BYTES
 
 
 def _noting_refusals(app: AsgiApp, refusals: list[BaseException]) -> AsgiApp:
