@@ -78,7 +78,7 @@ class Front:
 
     def _leave(self) -> None:
         self.in_flight -= 1
-        if not self.in_flight and self._lull.awaited is not None:
+        if not self.in_flight:
             self._lull.comes()
 
     def serve(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:

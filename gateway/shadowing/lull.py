@@ -29,16 +29,15 @@ class Lull:
     """Let calls begin one by one. ``is_busy`` tells whether a client is being served."""
 
     def __init__(self, is_busy: Callable[[], bool] = lambda: False) -> None:
-        self.awaited: asyncio.Future[None] | None = None
-        """Pending while somebody waits for a lull; to be resolved, by :meth:`comes`, when there is one."""
         self._is_busy = is_busy
+        self._awaited: asyncio.Future[None] | None = None
         self._one_by_one = asyncio.Lock()
         self._resigned_until_s = 0.0
 
     def comes(self) -> None:
-        """Say that the last client has been served."""
-        if self.awaited is not None and not self.awaited.done():
-            self.awaited.set_result(None)
+        """Be told that the last client has been served, whether somebody waits for that or not."""
+        if self._awaited is not None and not self._awaited.done():
+            self._awaited.set_result(None)
 
     async def wait(self) -> None:
         """Return when there is a lull, or after :data:`PATIENCE_S`."""
@@ -49,11 +48,11 @@ class Lull:
                 await self._wait()
 
     async def _wait(self) -> None:
-        self.awaited = asyncio.get_running_loop().create_future()
+        self._awaited = asyncio.get_running_loop().create_future()
         try:
             async with asyncio.timeout(PATIENCE_S):
-                await self.awaited
+                await self._awaited
         except TimeoutError:
             self._resigned_until_s = monotonic() + RESIGNED_S
         finally:
-            self.awaited = None
+            self._awaited = None
