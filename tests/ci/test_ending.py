@@ -8,11 +8,16 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from typing import TYPE_CHECKING
+from unittest.mock import Mock
 from xml.etree import ElementTree
 
 import pytest
 
+from gateway.ci.corpus import Scenario
+from gateway.ci.running import run_scenarios
+from gateway.ci.sides import RemoteSide
 from tests.ci.shop import LEGACY, NEW, TABLE, make_shop
 from tests.projects import Project, gateway
 from tests.running import wait_until
@@ -147,6 +152,25 @@ def test_logs_are_kept_where_they_are_wanted(shop: tuple[Project, dict[str, str]
     assert set(logs) == {"control1-legacy-1.log", "candidate1-new-1.log"}
     assert LAST_WORDS in logs["candidate1-new-1.log"]
     assert "kept/here/candidate1-new-1.log" in done.stdout
+
+
+def test_an_interrupted_run_ends_when_its_workers_have() -> None:
+    """Who cleans up behind them would otherwise throw away what they still use."""
+    is_aborted, may_close = threading.Event(), threading.Event()
+    closed: list[Mock] = []
+
+    def interrupt() -> None:
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        assert is_aborted.wait(10)
+        threading.Timer(0.3, may_close.set).start()
+
+    control, candidate = Mock(spec=RemoteSide), Mock(spec=RemoteSide)
+    control.prepare.side_effect = interrupt
+    candidate.abort.side_effect = is_aborted.set
+    candidate.close.side_effect = lambda: closed.append(candidate) if may_close.wait(10) else None
+    with pytest.raises(KeyboardInterrupt):
+        run_scenarios([Scenario("one", ())], lambda _number: (control, candidate), Mock())
+    assert closed == [candidate]
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
