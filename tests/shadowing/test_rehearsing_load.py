@@ -86,7 +86,8 @@ def held(made: Shop) -> Held:
     return Held(
         threads=threading.active_count(),
         files=len(list(Path("/proc/self/fd").iterdir())),
-        tasks=sum(not each.done() for each in gc.get_objects() if isinstance(each, asyncio.Task)),
+        # By its type: isinstance() asks a weak proxy for its object, which may be gone.
+        tasks=sum(not each.done() for each in gc.get_objects() if issubclass(type(each), asyncio.Task)),
         sessions=sessions,
         rehearsals=objects[Rehearsal] + objects[Outer] + objects[WriteLog],
     )
