@@ -6,7 +6,9 @@ connection, for a statement, for a network that swallows packets.
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import URL, create_engine, event, make_url
@@ -106,6 +108,23 @@ def _limit_waiting(connection: Connection) -> None:
     )
 
 
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Put a database into WAL mode, which it stays in; waits for others that do so at the same moment.
+
+    SQLite's own busy timeout does not hold for the change of the mode: who meets another is told at once.
+    """
+    give_up_s = monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+                connection.execute("PRAGMA journal_mode = WAL").close()
+            return
+        except sqlite3.OperationalError as exc:
+            if exc.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or monotonic() > give_up_s:
+                raise
+        sleep(0.01)
+
+
 def _sqlite(url: str) -> Engine:
     engine = create_engine(
         url, pool_size=1, max_overflow=0, connect_args={"timeout": BUSY_TIMEOUT_S, "check_same_thread": False}
@@ -114,8 +133,7 @@ def _sqlite(url: str) -> Engine:
     def connected(connection: Any, _record: object) -> None:
         connection.isolation_level = None
         try:
-            if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
-                connection.execute("PRAGMA journal_mode = WAL").close()
+            _use_wal(connection)
             connection.execute("PRAGMA synchronous = NORMAL").close()
         except BaseException:
             connection.close()

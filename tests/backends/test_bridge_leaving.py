@@ -277,6 +277,7 @@ async def test_threads_start_only_when_they_are_needed(held: Held) -> None:
     for _ in range(20):
         call = call_of(path="/quick")
         await bridge(call.scope, call.receive, call.send)
+        await eventually(lambda: not bridge.health().facts["busy"], "the end of its close()")
     assert int(bridge.health().facts["threads_started"]) <= 2, "one, and one while its close() was under way"
     tasks = [begin(bridge, call_of()) for _ in range(20)]
     await eventually(lambda: held.entered == 8, "eight views at once")
