@@ -6,6 +6,7 @@ Ignored are the names that are the gateway's own or one connection's (RFC 9110, 
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from gateway.compare.cookies import cookie_differences
@@ -37,6 +38,8 @@ OWN = frozenset(
 )
 """Headers that are no part of an answer."""
 
+_OWN_BYTES = frozenset(name.encode() for name in OWN - {"connection"})
+
 _SETS = {
     "vary": True,
     "cache-control": True,
@@ -53,6 +56,8 @@ _TYPED = frozenset({"content-type"})
 
 def header_differences(control: Headers, candidate: Headers, base_urls: tuple[str, str]) -> list[Found]:
     """Return how two lists of headers differ, ``Set-Cookie`` included."""
+    if _telling(control) == _telling(candidate):
+        return []
     left, right = _grouped(control), _grouped(candidate)
     found: list[Found] = []
     for name, values in left.items():
@@ -72,6 +77,14 @@ def header_differences(control: Headers, candidate: Headers, base_urls: tuple[st
     found.extend(cookie_differences(left.get("set-cookie", ()), right.get("set-cookie", ())))
     found.extend(_case(control, candidate, left.keys() & right.keys()))
     return found
+
+
+def _telling(headers: Headers) -> list[tuple[bytes, bytes]]:
+    """Return what is certainly part of the answer, as it came: where that is equal, nothing differs.
+
+    ``Connection`` names further headers that are none, so that it is left in and must be equal as well.
+    """
+    return [field for field in headers if field[0] not in _OWN_BYTES]
 
 
 def _grouped(headers: Headers) -> dict[str, tuple[str, ...]]:
@@ -102,6 +115,7 @@ def members(name: str, values: tuple[str, ...]) -> frozenset[str]:
     return frozenset(part.replace('"', "") for part in found)
 
 
+@lru_cache(maxsize=256)
 def content_type(value: str) -> tuple[str, frozenset[tuple[str, str]]]:
     """Return the media type, and the parameters without their order; a charset's case has no meaning."""
     media, *rest = value.split(";")

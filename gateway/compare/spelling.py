@@ -16,6 +16,9 @@ from gateway.compare.json_text import name_count, repeated_names
 if TYPE_CHECKING:
     from gateway.compare.json_text import Location
 
+JSON_SPACE = b" \t\r\n"
+"""What JSON takes for white space (RFC 8259, 2)."""
+
 _ASCII_ESCAPE = re.compile(rb"\\u00[0-7]")
 _EXPONENT = re.compile(rb"[0-9][eE](?<!\\u..)(?<!\\u...)(?<!\\u....)")  # but not in an escape
 
@@ -37,6 +40,8 @@ def has_same_numbers(control: bytes, candidate: bytes) -> bool:
 
 def first_reordered(control: object, candidate: object) -> Location | None:
     """Return the first object, of two equal values, whose keys stand in another order; None for none."""
+    if control is candidate:
+        return None
     waiting: list[tuple[object, object, Location]] = [(control, candidate, ())]
     while waiting:
         left, right, location = waiting.pop()
@@ -65,13 +70,15 @@ def spellings(
 ) -> list[Found]:
     """Say in which ways the same values are written in other bytes."""
     found: list[Found] = []
-    left, right = control.strip(b" \t\r\n"), candidate.strip(b" \t\r\n")
+    left, right = control.strip(JSON_SPACE), candidate.strip(JSON_SPACE)
     if reordered is not None:
         found.append(_encoding(reordered, "key_order"))
     if (control[-1:] in b"\r\n") != (candidate[-1:] in b"\r\n") or (
         left == right and control != candidate and not found
     ):
         found.append(_encoding((), "trailing_newline"))
+    if left == right:
+        return found
     if has_same_values:
         is_repeating = name_count(left) != name_count(right)
         mine, theirs = (repeated_names(left), repeated_names(right)) if is_repeating else ((), ())

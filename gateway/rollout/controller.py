@@ -58,10 +58,10 @@ class Controller:
         ``now`` is Unix seconds. Raises ``StoreUnavailable``; then nothing is half done. A position that is
         known and no longer stored (the database was lost) is stored again rather than begun anew.
         """
-        held = ledger.lease(LEASE)
-        self._lease = None
-        if held is None or held.holder == self._holder:
-            self._lease = ledger.take_lease(LEASE, self._holder, LEASE_S)
+        may_take = (
+            self._lease is not None or (held := ledger.lease(LEASE)) is None or held.holder == self._holder
+        )
+        self._lease = ledger.take_lease(LEASE, self._holder, LEASE_S) if may_take else None
         versions: dict[str, int] = {}
         stored: dict[str, Position] = {}
         for record in ledger.positions():

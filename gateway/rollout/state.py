@@ -76,21 +76,22 @@ class State:
             locate(url, table)
 
     async def start(self) -> None:
-        """Open the store if one is needed, and know the positions before anything is served by them."""
+        """Open the store if one is needed, and know the positions before anything is served by them.
+
+        A new one is waited for as well: what making it imports is alive before the worker settles.
+        """
         self._following = asyncio.get_running_loop().create_task(self._follow())
         if not self._is_needed():
             return
-        is_there = self._url is not None or default_file(self._table).exists()
         await self._open()
-        if is_there:
-            try:
-                async with asyncio.timeout(FIRST_READ_S):
-                    await self._take_turn()
-            except (TimeoutError, StoreUnavailable) as error:
-                log.warning(
-                    "where the routes stand could not be read: %s; until it can, they stand as the file says",
-                    str(error) or f"no answer within {FIRST_READ_S:g} s",
-                )
+        try:
+            async with asyncio.timeout(FIRST_READ_S):
+                await self._take_turn()
+        except (TimeoutError, StoreUnavailable) as error:
+            log.warning(
+                "where the routes stand could not be read: %s; until it can, they stand as the file says",
+                str(error) or f"no answer within {FIRST_READ_S:g} s",
+            )
 
     async def stop(self) -> None:
         """Write what is left, and give up the lease."""

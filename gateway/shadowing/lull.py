@@ -42,17 +42,24 @@ class Lull:
     async def wait(self) -> None:
         """Return when there is a lull, or after :data:`PATIENCE_S`."""
         async with self._one_by_one:
-            for _ in range(_TURNS):
-                await asyncio.sleep(0)
+            await _look_around()
             if self._is_busy() and monotonic() >= self._resigned_until_s:
                 await self._wait()
 
     async def _wait(self) -> None:
-        self._awaited = asyncio.get_running_loop().create_future()
         try:
             async with asyncio.timeout(PATIENCE_S):
-                await self._awaited
+                while self._is_busy():
+                    self._awaited = asyncio.get_running_loop().create_future()
+                    await self._awaited
+                    await _look_around()
         except TimeoutError:
             self._resigned_until_s = monotonic() + RESIGNED_S
         finally:
             self._awaited = None
+
+
+async def _look_around() -> None:
+    """Let the event loop take in who has come: what waits in a socket is not known to be there yet."""
+    for _ in range(_TURNS):
+        await asyncio.sleep(0)

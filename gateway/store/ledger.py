@@ -35,14 +35,12 @@ from gateway.store.records import (
 )
 from gateway.store.retention import prune
 from gateway.store.schema import (
-    counters,
     error_callers,
     events,
     examples,
     findings,
     leases,
     positions,
-    sketches,
 )
 from gateway.store.schema import receivers as receivers_table
 
@@ -78,7 +76,8 @@ class Ledger:
             if self.path is not None and may_create:
                 prepare_folder(self.path)
             self._engine = open_engine(url)
-            self._patience = Patience(self._engine) if self._engine.dialect.name == "postgresql" else None
+            self._dialect = self._engine.dialect.name
+            self._patience = Patience(self._engine) if self._dialect == "postgresql" else None
             try:
                 with self._limited():
                     if not may_create:
@@ -116,7 +115,7 @@ class Ledger:
         day = int(now // DAY_S)
         with self._writing() as connection:
             number = {"worker": worker, "sequence": sequence, "seen_at": now}
-            if connection.execute(statements.numbering_batch(connection), number).one_or_none() is None:
+            if connection.execute(statements.numbering_batch(self._dialect), number).one_or_none() is None:
                 return 0
             full = _full_runs(connection, batch)
             counts = [
@@ -137,10 +136,10 @@ class Ledger:
                 for _key, finding in sorted(batch.findings.items())
             ]
             for statement, rows in (
-                (statements.adding_counters(connection), counts),
-                (statements.uniting_sketches(connection), words),
-                (statements.adding_error_callers(connection), callers),
-                (statements.adding_findings(connection), found),
+                (statements.adding_counters(self._dialect), counts),
+                (statements.uniting_sketches(self._dialect), words),
+                (statements.adding_error_callers(self._dialect), callers),
+                (statements.adding_findings(self._dialect), found),
             ):
                 if rows:
                     connection.execute(statement, rows)
@@ -155,22 +154,12 @@ class Ledger:
         callers: defaultdict[Scope, dict[Side, int]] = defaultdict(dict)
         with self._reading() as connection:
             for start in range(0, len(scopes), _RUNS_A_QUERY):
-                part = scopes[start : start + _RUNS_A_QUERY]
-                c = counters.c
-                keys = (c.route_id, c.run, c.step, c.name)
-                query = select(*keys, func.sum(c.n)).where(statements.of_runs(counters, part)).group_by(*keys)
-                for route_id, run, step, name, n in connection.execute(query):
+                runs = statements.runs_of(scopes[start : start + _RUNS_A_QUERY])
+                for route_id, run, step, name, n in connection.execute(statements.SUMS_OF_RUNS, runs):
                     counts[Scope(route_id, run, step)][name] = int(n)
-                s = sketches.c
-                sketched = select(s.route_id, s.run, s.step, s.side, s.word, s.bits)
-                for *scope, side, word, bits in connection.execute(
-                    sketched.where(statements.of_runs(sketches, part))
-                ):
+                for *scope, side, word, bits in connection.execute(statements.WORDS_OF_RUNS, runs):
                     words[Scope(*scope)][side].append((word, bits))
-                e = error_callers.c
-                sides = (e.route_id, e.run, e.step, e.side)
-                failed = select(*sides, func.count()).where(statements.of_runs(error_callers, part))
-                for *scope, side, n in connection.execute(failed.group_by(*sides)):
+                for *scope, side, n in connection.execute(statements.CALLERS_OF_RUNS, runs):
                     callers[Scope(*scope)][side] = n
         return {
             scope: StoredEvidence(
@@ -184,7 +173,7 @@ class Ledger:
     def positions(self) -> tuple[PositionRecord, ...]:
         """Return every stored position, by key."""
         with self._reading() as connection:
-            rows = connection.execute(select(positions).order_by(positions.c.key)).mappings()
+            rows = connection.execute(statements.ALL_POSITIONS).mappings()
             return tuple(PositionRecord(**row) for row in rows)
 
     def save_position(
@@ -201,7 +190,7 @@ class Ledger:
             if lease is not None and not _holds(connection, lease):
                 return None
             if record.version == 0:
-                adding = statements.upsert(connection, positions).values(values).on_conflict_do_nothing()
+                adding = statements.upsert(self._dialect, positions).values(values).on_conflict_do_nothing()
                 changed = len(connection.execute(adding.returning(positions.c.route_id)).all())
             else:
                 at = (positions.c.route_id == record.route_id) & (positions.c.version == record.version)
@@ -288,7 +277,8 @@ class Ledger:
     def take_lease(self, name: str, holder: str, ttl_s: float) -> Lease | None:
         """Take or renew a lease for ``ttl_s`` seconds of the store's clock; None: somebody else has it."""
         with self._writing() as connection:
-            row = connection.execute(statements.taking_lease(connection, name, holder, ttl_s)).one_or_none()
+            wanted = {"lease_name": name, "lease_holder": holder, "lease_ttl_s": ttl_s}
+            row = connection.execute(statements.taking_lease(self._dialect), wanted).one_or_none()
         return Lease(name, holder, row.token, row.expires_at) if row is not None else None
 
     def release_lease(self, lease: Lease) -> None:
@@ -304,10 +294,8 @@ class Ledger:
     def lease(self, name: str) -> Lease | None:
         """Return who holds the lease ``name`` now, if anybody."""
         with self._reading() as connection:
-            held = select(leases).where(
-                leases.c.name == name, leases.c.expires_at > statements.store_clock(connection)
-            )
-            row = connection.execute(held).mappings().one_or_none()
+            held = connection.execute(statements.held_lease(self._dialect), {"lease_name": name})
+            row = held.mappings().one_or_none()
             return Lease(**row) if row is not None else None
 
     def prune(self, retention: Retention, now: float) -> int:
@@ -382,7 +370,7 @@ def _holds(connection: Connection, lease: Lease) -> bool:
         leases.c.name == lease.name,
         leases.c.holder == lease.holder,
         leases.c.token == lease.token,
-        leases.c.expires_at > statements.store_clock(connection),
+        leases.c.expires_at > statements.store_clock(connection.dialect.name),
     )
     return connection.execute(held).one_or_none() is not None
 

@@ -28,7 +28,9 @@ def add(connection: Connection, receiver: str, since: float) -> None:
     last_id = connection.execute(before).scalar_one()
     blank = ReceiverRecord(receiver, last_id=last_id, seen_at=since)
     values = {column.name: getattr(blank, column.name) for column in receivers.columns}
-    connection.execute(statements.upsert(connection, receivers).values(values).on_conflict_do_nothing())
+    connection.execute(
+        statements.upsert(connection.dialect.name, receivers).values(values).on_conflict_do_nothing()
+    )
 
 
 def save(connection: Connection, values: Mapping[str, Any]) -> bool:

@@ -49,3 +49,20 @@ async def test_who_has_waited_in_vain_spares_the_others_the_wait() -> None:
     await turns(200)
     assert waiting.done()
     quiet.comes()  # nobody waits any more, which harms nobody
+
+
+async def test_a_client_that_comes_as_the_last_one_leaves_is_served_first() -> None:
+    is_busy = True
+    quiet = Lull(lambda: is_busy)
+    waiting = asyncio.ensure_future(quiet.wait())
+    await turns(20)
+    for _ in range(3):
+        is_busy = False
+        quiet.comes()
+        await turns(1)  # what waited in the socket is read
+        is_busy = True
+        await turns(20)
+        assert not waiting.done()
+    is_busy = False
+    quiet.comes()
+    await asyncio.wait_for(waiting, lull.PATIENCE_S / 2)
