@@ -304,6 +304,7 @@ class Gateway(FastAPI):
             "shadow_stopped": self.ledger.stopped(),
             "differences": self._reporter.differences(),
             "breakers": self._maker.breaker_report(),
+            "receivers": self.rollout.webhooks.report() if self.rollout.webhooks is not None else [],
             "backends": {
                 "legacy": describe_backend(self._spec.legacy),
                 "new": describe_backend(self._spec.new),

@@ -32,6 +32,8 @@ class RouteNow:
     is_listed: bool = True
     is_known: bool = True
     """Whether the store has said where it stands; else only the stage that is served is known."""
+    latency: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """Times to the first byte since the start, in seconds, by backend: ``p50_s``, ``p95_s``, ``p99_s``."""
     breaker: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -59,6 +61,7 @@ class Situation:
     store_error: str = ""
     dropped: Mapping[str, int] = field(default_factory=dict)
     stopped: Mapping[str, str] = field(default_factory=dict)
+    receivers: tuple[Mapping[str, Any], ...] = ()
     is_uniform: bool = True
     false_promotions: float = 0.0
     false_rollbacks: float = 0.0
@@ -102,6 +105,7 @@ def _from_gateway(listener: live.Admin) -> Situation:
         store_error=trouble or "",
         dropped=status["shadow_dropped"],
         stopped=status["shadow_stopped"],
+        receivers=tuple(status["receivers"]),
         is_uniform=status["is_uniform"],
         false_promotions=answer["false_promotions"],
         false_rollbacks=answer["false_rollbacks"],
@@ -118,6 +122,7 @@ def _route(route: Mapping[str, Any], breaker: Mapping[str, Any] | None) -> Route
         counts=route["counts"],
         is_listed=route["is_listed"],
         is_known=standing is not None,
+        latency=route["latency"],
         breaker=breaker or {},
     )
 

@@ -16,9 +16,11 @@ from gateway.rollout.wording import (
     ago,
     differing,
     duration,
+    in_milliseconds,
     moved,
     percent,
     quantiles,
+    undelivered,
 )
 
 if TYPE_CHECKING:
@@ -74,8 +76,11 @@ def route_lines(route: RouteNow, situation: Situation, width: int | None) -> Ite
         )
         yield from _field("answered", f"{served} since the start", width)
     for name, side in (("legacy", standing.legacy), ("new", standing.new)):
+        times = _times(route, name)
         if side.requests or side.p50_s is not None:
             yield from _field(name, _side_words(side), width)
+        elif times:
+            yield from _field(name, f"p50 / p95 / p99 {times} ms since the start", width)
     if standing.fallbacks:
         yield from _field("fallbacks", f"{standing.fallbacks:,} answered by legacy for new", width, "red")
     if standing.comparisons or standing.outcome:
@@ -122,6 +127,8 @@ def _alerts(situation: Situation, width: int | None) -> Iterator[Line]:
         (f"{row} is not compared any more: its second call tried {sql}", "red")
         for row, sql in situation.stopped.items()
     ]
+    words = (undelivered(each, situation.now) for each in situation.receivers)
+    alerts += [(text, "yellow") for text in words if text]
     if situation.dropped:
         reasons = ", ".join(f"{count:,} × {reason}" for reason, count in situation.dropped.items())
         alerts.append((f"comparisons that did not come about: {reasons}", "yellow"))
@@ -201,6 +208,12 @@ def _event_words(standing: Standing, now: float) -> str:
     return f"{ago(event.at, now)}: {what}{by}{f', {step}' if step else ''}"
 
 
+def _times(route: RouteNow, name: str) -> str:
+    """Return the quantiles of one backend's answers since the start, in ms; empty without answers."""
+    found = route.latency.get(name)
+    return in_milliseconds(*(found.get(each) for each in ("p50_s", "p95_s", "p99_s"))) if found else ""
+
+
 def _quiet(routes: list[RouteNow], *, has_more: bool) -> Iterator[Line]:
     """List who answers what nothing else is known of; implicit rows are only counted."""
     listed = [route for route in routes if route.is_listed]
@@ -208,14 +221,22 @@ def _quiet(routes: list[RouteNow], *, has_more: bool) -> Iterator[Line]:
     if not routes:
         return
     yield ("",)
+    is_timed = any(route.latency for route in listed)
+    legend = ("Answers since the start, and their p50 / p95 / p99", "dim") if is_timed else ""
     if listed and has_more:
-        yield (("Not compared", "bold"),)
+        yield (("Not compared", "bold"), "  " if legend else "", legend)
+    elif legend:
+        yield (legend,)
     key = max((len(route.standing.key) for route in listed), default=0)
     step = max((len(route.standing.step) for route in listed), default=0)
     for route in sorted(listed, key=lambda each: each.standing.key.partition(" ")[2]):
         where = route.standing.step
         counts = route.counts or {}
-        served = "  ".join(f"{name} {counts[name]:,}" for name in ("legacy", "new") if counts.get(name))
+        served = "  ".join(
+            f"{name} {counts[name]:,}" + (f" ({times} ms)" if (times := _times(route, name)) else "")
+            for name in ("legacy", "new")
+            if counts.get(name)
+        )
         style = STAGE_STYLES.get(where.partition(" ")[0], "")
         yield (
             f"  {route.standing.key.ljust(key)}  ",

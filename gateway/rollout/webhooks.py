@@ -13,7 +13,7 @@ import random
 import threading
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from gateway.rollout.notice import Outcome, Schedule, after_attempt, notice_of, receiver_name, shown_url
 from gateway.rollout.posting import post
@@ -134,6 +134,20 @@ class Webhooks:
             ReceiverState(receiver.shown, receiver.unsaved or receiver.record)
             for receiver in self._receivers.values()
         )
+
+    def report(self) -> list[dict[str, Any]]:
+        """Return how the receivers do, JSON-able, for people; nothing where another process delivers.
+
+        ``failing_since`` is in Unix seconds, 0 while the receiver takes what it is sent.
+        """
+        if not self.is_leading:
+            return []
+        names = ("delivered", "given_up", "failing_since", "is_stopped", "last_error")
+        return [
+            {"url": each.url, **{name: getattr(each.record, name) for name in names}}
+            for each in self.states()
+            if each.record is not None
+        ]
 
     def _run(self) -> None:
         while not self._stopping.is_set():

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from gateway.rollout.standing import SideStanding, Standing
 
 EVENT_WORDS = {
@@ -63,7 +65,12 @@ def quantiles(side: SideStanding) -> str:
     """Return ``p50 / p95 / p99`` in ms; empty without answers."""
     if side.p50_s is None:
         return ""
-    return " / ".join(map(milliseconds, (side.p50_s, side.p95_s, side.p99_s)))
+    return in_milliseconds(side.p50_s, side.p95_s, side.p99_s)
+
+
+def in_milliseconds(*seconds: float | None) -> str:
+    """Return response times in ms side by side: ``1.3 / 1.9 / 42``."""
+    return " / ".join(map(milliseconds, seconds))
 
 
 def verdict(standing: Standing) -> str:
@@ -81,6 +88,16 @@ def verdict(standing: Standing) -> str:
         return "at the last step of its rollout"
     if standing.missing and standing.next_step:
         return f"for {standing.next_step}: {'; '.join(standing.missing)}"
+    return ""
+
+
+def undelivered(receiver: Mapping[str, Any], now: float) -> str:
+    """Say what keeps events from a receiver, as :mod:`gateway.rollout.webhooks` reports it; else nothing."""
+    if receiver["is_stopped"]:
+        return f"events are not sent to {receiver['url']} any more: {receiver['last_error']}"
+    if receiver["failing_since"]:
+        since = duration(now - receiver["failing_since"])
+        return f"events do not reach {receiver['url']}, for {since} now: {receiver['last_error']}"
     return ""
 
 

@@ -7,13 +7,13 @@ table. Methods that a row does not list count as one, and so do all paths that n
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import Counter, defaultdict
+from collections import defaultdict
 from dataclasses import dataclass, field
 from functools import cache
 from operator import methodcaller
 from typing import TYPE_CHECKING
 
-from gateway.rollout.latency import BIN_EDGES_S, Latency
+from gateway.rollout.latency import BIN_EDGES_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -105,14 +105,6 @@ class Tally:
             for (backend, _status, _method), bins in list(counts.cells.items()):
                 sums[backend] += sum(bins.values())
         return sums
-
-    def latency(self, backend: str) -> Latency:
-        """Return how long responses of ``backend`` took, to their first message."""
-        bins: Counter[int] = Counter()
-        for _stage, served_by, _status, _method, number, count in self.cells():
-            if served_by == backend:
-                bins[number] += count
-        return Latency(dict(bins))
 
 
 @dataclass(slots=True)

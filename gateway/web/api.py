@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
+    from gateway.rollout.latency import Latency
     from gateway.web.inquiry import Inquiry, Known
     from gateway.web.reports import Overview, RouteReport
 
@@ -61,15 +62,16 @@ class Api:
         return JSONResponse(
             {
                 "generation": overview.report.generation,
-                "routes": [_route(route, known) for route in overview.report.routes],
+                "routes": [_route(overview, route, known) for route in overview.report.routes],
                 **_levels(known),
             }
         )
 
     async def show_route(self, request: Request) -> Response:
         """Show one route."""
-        known = await self._inquiry.known()
-        return JSONResponse({**_route(self._find(request), known), "store_error": known.error or None})
+        overview, known = self._provider(), await self._inquiry.known()
+        route = _route(overview, self._find(request), known)
+        return JSONResponse({**route, "store_error": known.error or None})
 
     async def list_differences(self, request: Request) -> Response:
         """List the findings of all workers since the store was made; without it, of the workers now."""
@@ -129,9 +131,17 @@ class Api:
         raise HTTPException(404, f"no route has the id {wanted}; /api/routes lists them all")
 
 
-def _route(route: RouteReport, known: Known) -> dict[str, Any]:
+def _route(overview: Overview, route: RouteReport, known: Known) -> dict[str, Any]:
     standing = known.of(route)
-    return {**asdict(route), "standing": standing.as_json() if standing is not None else None}
+    return {
+        **asdict(route),
+        "latency": {name: _quantiles(each) for name, each in overview.totals.latencies(route.key).items()},
+        "standing": standing.as_json() if standing is not None else None,
+    }
+
+
+def _quantiles(latency: Latency) -> dict[str, float | None]:
+    return {f"p{percent}_s": latency.quantile_s(percent / 100) for percent in (50, 95, 99)}
 
 
 def _levels(known: Known) -> dict[str, Any]:
@@ -164,6 +174,7 @@ def _status(overview: Overview, known: Known) -> dict[str, Any]:
         "limits": dict(report.limits),
         "event_loop_lag_s": report.lag_s,
         "breakers": dict(report.breakers),
+        "receivers": list(report.receivers),
         "shadow_dropped": dict(report.shadow_dropped),
         "shadow_stopped": dict(report.shadow_stopped),
         **_levels(known),

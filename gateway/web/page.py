@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from html import escape
 from typing import TYPE_CHECKING
 
-from gateway.rollout.wording import EVENT_WORDS, ago, duration, moved
+from gateway.rollout.wording import EVENT_WORDS, ago, duration, moved, undelivered
 from gateway.web.frame import framed
 from gateway.web.inquiry import live_findings
 from gateway.web.route_rows import draw_routes
@@ -36,7 +36,7 @@ def render_page(overview: Overview, known: Known, now: float) -> str:
     body = "".join(
         (
             _head(overview),
-            _alerts(overview, known),
+            _alerts(overview, known, now),
             _progress(stages),
             draw_routes(overview, known, now),
             _differences(known.findings if not known.error else live_findings(overview.report), now),
@@ -59,7 +59,7 @@ def _head(overview: Overview) -> str:
     )
 
 
-def _alerts(overview: Overview, known: Known) -> str:
+def _alerts(overview: Overview, known: Known, now: float) -> str:
     report = overview.report
     alerts = []
     if not report.is_valid:
@@ -76,6 +76,8 @@ def _alerts(overview: Overview, known: Known) -> str:
     if report.limits and not report.limits.get("is_ok", True):
         title = "Rate limits are counted by each worker alone"
         alerts.append(_alert(title, (str(report.limits.get("reason", "")),), "notice"))
+    if lines := tuple(text for each in report.receivers if (text := undelivered(each, now))):
+        alerts.append(_alert("Who is to be told of events is not", lines, "notice"))
     if report.shadow_stopped:
         lines = tuple(f"{row}: {why}" for row, why in report.shadow_stopped.items())
         alerts.append(_alert("Not compared any more: a second call tried what it must not", lines, "error"))

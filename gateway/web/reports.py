@@ -72,6 +72,7 @@ class Report:
     event loop has kept a timer waiting, at worst in the last seconds. ``limits`` and ``store`` say how the
     shared rate limits and the store do (``is_ok``, ``reason`` and numbers); empty where there are none.
     ``breakers`` says which routes' breakers are not closed and why, by route id, and in how many ``workers``.
+    ``receivers`` says how each receiver of events does (:meth:`gateway.rollout.webhooks.Webhooks.report`).
     """
 
     generation: int = 0
@@ -91,6 +92,7 @@ class Report:
     limits: Mapping[str, Any] = field(default_factory=dict)
     store: Mapping[str, Any] = field(default_factory=dict)
     breakers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    receivers: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +152,7 @@ def parse_report(data: Mapping[str, Any]) -> Report:
         limits=dict(data.get("limits") or {}),
         store=dict(data.get("store") or {}),
         breakers=dict(data.get("breakers") or {}),
+        receivers=tuple(data.get("receivers") or ()),
     )
 
 
@@ -209,6 +212,7 @@ def merge_reports(reports: Iterable[Report]) -> Report:
         limits=_merge_health([report.limits for report in reports]),
         store=_merge_health([report.store for report in reports]),
         breakers=_merge_breakers(reports),
+        receivers=next((report.receivers for report in reports if report.receivers), ()),
     )
 
 

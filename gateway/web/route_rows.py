@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
-from gateway.rollout.wording import ago, differing, percent, quantiles, verdict
+from gateway.rollout.wording import ago, differing, in_milliseconds, percent, quantiles, verdict
 
 if TYPE_CHECKING:
     from gateway.rollout.standing import Standing
@@ -41,7 +41,7 @@ def _row(route: RouteReport, overview: Overview, known: Known, now: float) -> st
         f'<tr id="{escape(route.id)}"><td class="path"><b class="method">{escape(methods)}</b> '
         f"<code>{escape(path)}</code>{owner}{_views(route, overview.folder)}</td>"
         f'<td class="at">{_step(route, standing, overview, now)}</td>{counts}'
-        f'<td class="evidence">{_evidence(route, standing)}</td>'
+        f'<td class="evidence">{_evidence(route, standing, overview)}</td>'
         f'<td class="buttons">{_buttons(route, standing)}</td></tr>'
     )
 
@@ -95,26 +95,39 @@ def _mark(kind: str, text: str, why: str) -> str:
     return f'<span class="mark {kind}" title="{escape(why)}">{escape(text)}</span>'
 
 
-def _evidence(route: RouteReport, standing: Standing | None) -> str:
-    sampled = f"{route.sample} compared" if route.sample else ""
-    if standing is None or not (standing.comparisons or standing.outcome or standing.is_rolled_back):
-        return f'<span class="quiet">{escape(sampled)}</span>' if sampled else ""
+def _evidence(route: RouteReport, standing: Standing | None, overview: Overview) -> str:
+    lines = _judged(standing) if standing is not None else []
+    if not lines and route.sample:
+        lines = [f'<div class="quiet">{escape(str(route.sample))} compared</div>']
+    latencies = overview.totals.latencies(route.key)
+    for name in ("legacy", "new"):
+        side = getattr(standing, name, None)
+        latency = latencies.get(name)
+        if side is not None and side.requests:
+            times = f", {times} ms" if (times := quantiles(side)) else ""
+            words = f"{side.requests:,} requests{_errors(side.errors, side.requests)}{times}"
+        elif latency is not None:
+            words = f"{in_milliseconds(*map(latency.quantile_s, (0.5, 0.95, 0.99)))} ms since the start"
+        else:
+            continue
+        title = ' title="the time to the first byte: p50 / p95 / p99"'
+        lines.append(f'<div class="quiet"{title}><i class="dot stage-{name}"></i>{words}</div>')
+    if standing is not None and standing.fallbacks:
+        lines.append(f'<div class="differs">{standing.fallbacks:,} fell back to legacy</div>')
+    return "".join(lines)
+
+
+def _judged(standing: Standing) -> list[str]:
+    """Draw what was compared, and what stands between the route and its next step."""
     lines = []
     if standing.comparisons or standing.outcome:
         kind = "differs" if standing.mismatches else ""
         lines.append(f'<div class="{kind}">{escape(differing(standing))}</div>')
-    words = verdict(standing)
-    if words:
-        lines.append(f'<div class="{_OUTCOMES.get(standing.outcome, "quiet")}">{escape(words)}</div>')
-    lines += [
-        f'<div class="quiet"><i class="dot stage-{name}"></i>{side.requests:,} requests'
-        f"{_errors(side.errors, side.requests)}{f', {times} ms' if (times := quantiles(side)) else ''}</div>"
-        for name, side in (("legacy", standing.legacy), ("new", standing.new))
-        if side.requests
-    ]
-    if standing.fallbacks:
-        lines.append(f'<div class="differs">{standing.fallbacks:,} fell back to legacy</div>')
-    return "".join(lines)
+    if standing.comparisons or standing.outcome or standing.is_rolled_back:
+        words = verdict(standing)
+        kind = _OUTCOMES.get(standing.outcome, "quiet")
+        lines += [f'<div class="{kind}">{escape(words)}</div>'] if words else []
+    return lines
 
 
 def _errors(errors: int, requests: int) -> str:

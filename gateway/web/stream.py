@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from gateway.web.inquiry import Inquiry, Known
     from gateway.web.reports import Overview, RouteReport
 
-    Describe = Callable[[RouteReport, Known], dict[str, Any]]
+    Describe = Callable[[Overview, RouteReport, Known], dict[str, Any]]
 
 PERIOD_S = 1.0
 QUIET_S = 15.0
@@ -57,7 +57,8 @@ async def events_of(
     while not stopping.is_set():
         known = await inquiry.known()
         messages = []
-        fresh = {route.id: describe(route, known) for route in provider().report.routes}
+        overview = provider()
+        fresh = {route.id: describe(overview, route, known) for route in overview.report.routes}
         changed = [route for id_, route in fresh.items() if _seen(route) != sent.get(id_)]
         if changed:
             messages.append(_message("routes", {"routes": changed}))

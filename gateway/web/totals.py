@@ -32,12 +32,13 @@ class Totals:
         """Return a copy of all sums."""
         return {label: dict(sums) for label, sums in self._sums.items()}
 
-    def latency(self, label: str, backend: str) -> Latency:
-        """Return how long responses of ``backend`` took on one route, to their first message."""
+    def latencies(self, label: str) -> dict[str, Latency]:
+        """Return how long responses on one route took to their first message, by backend that answered."""
         from gateway.rollout.latency import Latency  # it brings statistics, which most supervisors never need
 
-        start = f"seconds.{backend}."
-        sums = self._sums.get(label, {})
-        return Latency(
-            {int(name[len(start) :]): int(n) for name, n in sums.items() if name.startswith(start)}
-        )
+        bins: defaultdict[str, dict[int, int]] = defaultdict(dict)
+        for name, n in list(self._sums.get(label, {}).items()):
+            if name.startswith("seconds."):
+                _, backend, number = name.split(".")
+                bins[backend][int(number)] = int(n)
+        return {backend: Latency(found) for backend, found in bins.items()}

@@ -244,6 +244,17 @@ def test_status_for_machines_is_one_object(one_gateway: Project) -> None:
     ]
     assert situation["routes"][1]["standing"]["mismatches"] == 12
     assert situation["routes"][1]["counts"]["legacy"] == 12
+    times = situation["routes"][1]["latency"]["legacy"]
+    assert 0 < times["p50_s"] <= times["p95_s"] <= times["p99_s"] < 60
+
+
+def test_status_says_how_fast_a_row_is_that_moves_by_hand(one_gateway: Project) -> None:
+    by_hand = run(one_gateway, "status", "/users/{user_id}", COLUMNS="")
+    assert re.search(
+        r"^  legacy +p50 / p95 / p99 [\d.,]+ / [\d.,]+ / [\d.,]+ ms since the start$", by_hand, re.M
+    )
+    by_itself = run(one_gateway, "status", "/search", COLUMNS="")
+    assert "since the start\n  new" in by_itself, "which has evidence at its step"
 
 
 def test_differences_are_listed_and_one_is_shown_whole_with_its_curl_line(one_gateway: Project) -> None:

@@ -15,6 +15,7 @@ from standardwebhooks import Webhook as Oracle
 from gateway.rollout import webhooks as webhooks_module
 from gateway.rollout.notice import Schedule, receiver_name
 from gateway.rollout.webhooks import Webhooks
+from gateway.rollout.wording import undelivered
 from gateway.store import EventRecord, Ledger, PositionRecord, ReceiverRecord, Store
 from gateway.store import writer as writer_module
 from gateway.table.spec import Webhook
@@ -167,6 +168,8 @@ def test_gone_stops_a_receiver_until_it_is_taken_out_and_put_in_again(
     first = work(sqlite_url, receiver)
     first.happen(*names(2))
     wait_until(lambda: progress(sqlite_url, receiver).is_stopped, what="its stop")
+    (report,) = first.webhooks.report()
+    assert undelivered(report, 0.0) == f"events are not sent to {receiver.url} any more: status 410"
     first.stop()
     receiver.behaviour = 204
     with Receiver().serving() as other:
@@ -196,6 +199,9 @@ def test_what_is_given_up_is_counted_and_logged_without_secrets(
         worker.happen("GET /2")
         wait_until(lambda: progress(sqlite_url, secret_url).delivered == 1, what="its recovery")
         wait_until(lambda: "takes events again" in caplog.text, what="the log line")
+    (report,) = worker.webhooks.report()
+    assert (report["delivered"], report["given_up"], report["failing_since"]) == (1, 2, 0.0)
+    assert "hush" not in repr(report)
     told = [record.getMessage() for record in caplog.records if record.name == "gateway.webhooks"]
     shown = f"http://127.0.0.1:{receiver.port}/hook"
     assert told == [

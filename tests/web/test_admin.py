@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
+from gateway.rollout.latency import bin_of
 from gateway.web.admin import COOKIE, create_admin
 from gateway.web.reports import Overview, Report, RouteReport, WorkerState
+from gateway.web.totals import Totals
 from tests.running import running
 
 if TYPE_CHECKING:
@@ -191,3 +193,36 @@ def test_the_page_says_when_rate_limits_are_not_shared_and_the_status_why() -> N
         assert "ConnectionError: &lt;refused&gt;" in page
         status = httpx.get(f"{url}/api/status", headers=headers).json()
         assert (status["limits"]["reason"], status["event_loop_lag_s"]) == (reason, 0.25)
+
+
+def test_the_page_and_the_status_say_whom_events_do_not_reach() -> None:
+    well = {
+        "url": "http://well/hook",
+        "delivered": 9,
+        "given_up": 0,
+        "failing_since": 0.0,
+        "is_stopped": False,
+    }
+    ill = {**well, "url": "http://ill/hook", "failing_since": 1.0, "last_error": "status <500>"}
+    receivers = ({**well, "last_error": ""}, ill)
+    overview = replace(OVERVIEW, report=replace(OVERVIEW.report, receivers=receivers))
+    with running(create_admin(lambda: overview, TOKEN), lifespan="off") as url:
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        page = httpx.get(url, headers=headers).text
+        assert re.search(r"events do not reach http://ill/hook, for \d+ d now: status &lt;500&gt;", page)
+        assert "http://well" not in page
+        assert httpx.get(f"{url}/api/status", headers=headers).json()["receivers"] == list(receivers)
+
+
+def test_a_route_says_how_fast_both_sides_answer() -> None:
+    totals = Totals()
+    for backend, seconds in (("legacy", 0.010), ("new", 0.002)):
+        totals.add(ROUTES[0].key, f"seconds.{backend}.{bin_of(seconds)}", 1)
+    overview = replace(OVERVIEW, totals=totals)
+    with running(create_admin(lambda: overview, TOKEN), lifespan="off") as url:
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        first, second = httpx.get(f"{url}/api/routes", headers=headers).json()["routes"]
+        assert first["latency"]["legacy"]["p99_s"] == pytest.approx(0.010, rel=0.08)
+        assert first["latency"]["new"]["p50_s"] == pytest.approx(0.002, rel=0.08)
+        assert second["latency"] == {}
+        assert re.search(r"[\d.]+ / [\d.]+ / [\d.]+ ms since the start", httpx.get(url, headers=headers).text)
