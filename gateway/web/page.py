@@ -77,7 +77,7 @@ def _alerts(overview: Overview, known: Known, now: float) -> str:
         title = "Rate limits are counted by each worker alone"
         alerts.append(_alert(title, (str(report.limits.get("reason", "")),), "notice"))
     if lines := tuple(text for each in report.receivers if (text := undelivered(each, now))):
-        alerts.append(_alert("Who is to be told of events is not", lines, "notice"))
+        alerts.append(_alert("Events do not reach everybody", lines, "notice"))
     if report.shadow_stopped:
         lines = tuple(f"{row}: {why}" for row, why in report.shadow_stopped.items())
         alerts.append(_alert("Not compared any more: a second call tried what it must not", lines, "error"))
