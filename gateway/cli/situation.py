@@ -105,7 +105,7 @@ def _from_gateway(listener: live.Admin) -> Situation:
         store_error=trouble or "",
         dropped=status["shadow_dropped"],
         stopped=status["shadow_stopped"],
-        receivers=tuple(status["receivers"]),
+        receivers=tuple(status.get("receivers", ())),
         is_uniform=status["is_uniform"],
         false_promotions=answer["false_promotions"],
         false_rollbacks=answer["false_rollbacks"],
@@ -122,7 +122,7 @@ def _route(route: Mapping[str, Any], breaker: Mapping[str, Any] | None) -> Route
         counts=route["counts"],
         is_listed=route["is_listed"],
         is_known=standing is not None,
-        latency=route["latency"],
+        latency=route.get("latency", {}),
         breaker=breaker or {},
     )
 
