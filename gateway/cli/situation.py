@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from gateway.rollout.latency import Quantiles
     from gateway.rollout.order import Order
     from gateway.table.spec import TableSpec
 
@@ -32,8 +33,8 @@ class RouteNow:
     is_listed: bool = True
     is_known: bool = True
     """Whether the store has said where it stands; else only the stage that is served is known."""
-    latency: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    """Times to the first byte since the start, in seconds, by backend: ``p50_s``, ``p95_s``, ``p99_s``."""
+    latency: Mapping[str, Quantiles] = field(default_factory=dict)
+    """Times to the first byte since the start, by backend."""
     breaker: Mapping[str, Any] = field(default_factory=dict)
 
     @property

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 from gateway.cli.output import STAGE_STYLES, counted
 from gateway.cli.suggestions import suggestions, urgency
+from gateway.rollout.standing import SideStanding
 from gateway.rollout.wording import (
     EVENT_WORDS,
     ago,
     differing,
     duration,
-    in_milliseconds,
     moved,
     percent,
     quantiles,
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gateway.cli.situation import RouteNow, Situation
-    from gateway.rollout.standing import SideStanding, Standing
+    from gateway.rollout.standing import Standing
 
 Part = str | tuple[str, str]
 Line = tuple[Part, ...]
@@ -76,10 +76,9 @@ def route_lines(route: RouteNow, situation: Situation, width: int | None) -> Ite
         )
         yield from _field("answered", f"{served} since the start", width)
     for name, side in (("legacy", standing.legacy), ("new", standing.new)):
-        times = _times(route, name)
         if side.requests or side.p50_s is not None:
             yield from _field(name, _side_words(side), width)
-        elif times:
+        elif times := _times(route, name):
             yield from _field(name, f"p50 / p95 / p99 {times} ms since the start", width)
     if standing.fallbacks:
         yield from _field("fallbacks", f"{standing.fallbacks:,} answered by legacy for new", width, "red")
@@ -211,7 +210,7 @@ def _event_words(standing: Standing, now: float) -> str:
 def _times(route: RouteNow, name: str) -> str:
     """Return the quantiles of one backend's answers since the start, in ms; empty without answers."""
     found = route.latency.get(name)
-    return in_milliseconds(*(found.get(each) for each in ("p50_s", "p95_s", "p99_s"))) if found else ""
+    return quantiles(SideStanding(**found)) if found else ""
 
 
 def _quiet(routes: list[RouteNow], *, has_more: bool) -> Iterator[Line]:

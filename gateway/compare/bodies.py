@@ -11,7 +11,7 @@ decided, and the comparison says that it did not come to its end.
 from __future__ import annotations
 
 from codecs import BOM_UTF8
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
@@ -31,9 +31,6 @@ if TYPE_CHECKING:
     from gateway.compare.rules import RuleSet
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
-
-_SPACE_BYTES = 16
-"""More white space than that around a text is not looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +71,10 @@ def body_differences(control: Observation, candidate: Observation, terms: BodyTe
     if left.captured == right.captured and has_same_coding and not terms.rules.has_maps:
         return BodyResult()
     mine = content_of(control)
-    theirs = (_spaced_otherwise(mine, control, candidate) if has_same_coding else None) or content_of(
-        candidate
-    )
+    if has_same_coding and _is_spaced_otherwise(mine, control, candidate):
+        theirs = replace(mine, data=right.captured)
+    else:
+        theirs = content_of(candidate)
     if control.status in REDIRECTS and candidate.status in REDIRECTS:
         return _redirect(mine, theirs)
     is_error = control.status >= 400 and candidate.status >= 400
@@ -104,21 +102,19 @@ def body_differences(control: Observation, candidate: Observation, terms: BodyTe
     return BodyResult((Found(Kind.TEXT, "body", mine.text, theirs.text),))
 
 
-def _spaced_otherwise(mine: Content, control: Observation, candidate: Observation) -> Content | None:
-    """Return the candidate's content where it is control's JSON text but for white space around it.
+def _is_spaced_otherwise(mine: Content, control: Observation, candidate: Observation) -> bool:
+    """Tell whether the candidate's is control's JSON text (``mine``) but for white space around it.
 
     That is how most answers of Flask and FastAPI differ, and they need not be parsed twice. (With a NUL it
     is a text in UTF-16 or 32, where a byte of white space is no character; a BOM is one only at the start.)
     """
     one, other = control.body.captured, candidate.body.captured
-    if mine.sort != "json" or mine.data is not one or abs(len(one) - len(other)) > _SPACE_BYTES:
-        return None
+    if mine.sort != "json" or mine.data is not one:
+        return False
     text = one.strip(JSON_SPACE)
     if text != other.strip(JSON_SPACE) or b"\0" in text or text.startswith(BOM_UTF8):
-        return None
-    if header_value(control.headers, b"content-type") != header_value(candidate.headers, b"content-type"):
-        return None
-    return Content("json", other, mine.media, mine.value)
+        return False
+    return header_value(control.headers, b"content-type") == header_value(candidate.headers, b"content-type")
 
 
 def _coding(observation: Observation) -> list[bytes]:

@@ -58,6 +58,7 @@ class Controller:
         ``now`` is Unix seconds. Raises ``StoreUnavailable``; then nothing is half done. A position that is
         known and no longer stored (the database was lost) is stored again rather than begun anew.
         """
+        # Whoever does not hold it looks first: taking it in vain would keep the others from writing.
         may_take = (
             self._lease is not None or (held := ledger.lease(LEASE)) is None or held.holder == self._holder
         )

@@ -12,7 +12,7 @@ import math
 from bisect import bisect_left
 from dataclasses import dataclass, field
 from statistics import NormalDist
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from gateway.rollout.pairs import binomial_upper_tail
 
@@ -34,6 +34,14 @@ BIN_EDGES_S = [_SHORTEST_S * 2 ** (number / BINS_PER_DOUBLING) for number in ran
 
 A list, since :func:`bisect.bisect_left` searches one fastest: requests are binned while clients wait.
 """
+
+
+class Quantiles(TypedDict):
+    """Be response times in seconds, or None where nothing was timed."""
+
+    p50_s: float | None
+    p95_s: float | None
+    p99_s: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +76,14 @@ class Latency:
             if seen >= wanted:
                 return bin_middle_s(number)
         return None
+
+    def quantiles(self) -> Quantiles:
+        """Return the three that people are shown."""
+        return {
+            "p50_s": self.quantile_s(0.5),
+            "p95_s": self.quantile_s(0.95),
+            "p99_s": self.quantile_s(0.99),
+        }
 
 
 def bin_of(seconds: float) -> int:

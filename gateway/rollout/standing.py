@@ -212,15 +212,12 @@ def _missing(verdict: Verdict | None) -> tuple[str, ...]:
 
 
 def _side(evidence: SideEvidence) -> SideStanding:
-    p50_s, p95_s, p99_s = (evidence.latency.quantile_s(fraction) for fraction in (0.5, 0.95, 0.99))
     return SideStanding(
         requests=evidence.requests,
         errors=evidence.errors,
         callers=evidence.callers,
         callers_with_error=evidence.callers_with_error,
-        p50_s=p50_s,
-        p95_s=p95_s,
-        p99_s=p99_s,
+        **evidence.latency.quantiles(),
     )
 
 

@@ -65,12 +65,7 @@ def quantiles(side: SideStanding) -> str:
     """Return ``p50 / p95 / p99`` in ms; empty without answers."""
     if side.p50_s is None:
         return ""
-    return in_milliseconds(side.p50_s, side.p95_s, side.p99_s)
-
-
-def in_milliseconds(*seconds: float | None) -> str:
-    """Return response times in ms side by side: ``1.3 / 1.9 / 42``."""
-    return " / ".join(map(milliseconds, seconds))
+    return " / ".join(map(milliseconds, (side.p50_s, side.p95_s, side.p99_s)))
 
 
 def verdict(standing: Standing) -> str:

@@ -366,13 +366,9 @@ def _fitting(table: Table, row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _holds(connection: Connection, lease: Lease) -> bool:
-    held = select(leases.c.token).where(
-        leases.c.name == lease.name,
-        leases.c.holder == lease.holder,
-        leases.c.token == lease.token,
-        leases.c.expires_at > statements.store_clock(connection.dialect.name),
-    )
-    return connection.execute(held).one_or_none() is not None
+    query = statements.held_lease(connection.dialect.name)
+    held = connection.execute(query, {"lease_name": lease.name}).one_or_none()
+    return held is not None and (held.holder, held.token) == (lease.holder, lease.token)
 
 
 def _full_runs(connection: Connection, batch: Batch) -> set[tuple[str, int]]:

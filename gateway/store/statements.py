@@ -1,4 +1,4 @@
-"""Word the statements that differ between SQLite and PostgreSQL, or that are sent every second.
+"""Word the statements that differ between SQLite and PostgreSQL, or that every worker sends every second.
 
 Each is built once for a dialect (its SQLAlchemy name): building one takes longer than sending it, and holds
 the interpreter while clients' requests wait for it.

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from gateway.rollout.latency import Latency
     from gateway.web.inquiry import Inquiry, Known
     from gateway.web.reports import Overview, RouteReport
 
@@ -70,7 +69,7 @@ class Api:
     async def show_route(self, request: Request) -> Response:
         """Show one route."""
         overview, known = self._provider(), await self._inquiry.known()
-        route = _route(overview, self._find(request), known)
+        route = _route(overview, _find(overview, request), known)
         return JSONResponse({**route, "store_error": known.error or None})
 
     async def list_differences(self, request: Request) -> Response:
@@ -117,31 +116,28 @@ class Api:
 
     def _changing(self, verb: str) -> Callable[[Request], Any]:
         async def change(request: Request) -> Response:
-            order = {**await _order(request), "verb": verb, "route": self._find(request).id}
+            order = {**await _order(request), "verb": verb, "route": _find(self._provider(), request).id}
             order.setdefault("by", "the admin API")
             return JSONResponse(await self._inquiry.order(order))
 
         return change
 
-    def _find(self, request: Request) -> RouteReport:
-        wanted = request.path_params["id"]
-        for route in self._provider().report.routes:
-            if route.id == wanted:
-                return route
-        raise HTTPException(404, f"no route has the id {wanted}; /api/routes lists them all")
+
+def _find(overview: Overview, request: Request) -> RouteReport:
+    wanted = request.path_params["id"]
+    for route in overview.report.routes:
+        if route.id == wanted:
+            return route
+    raise HTTPException(404, f"no route has the id {wanted}; /api/routes lists them all")
 
 
 def _route(overview: Overview, route: RouteReport, known: Known) -> dict[str, Any]:
     standing = known.of(route)
     return {
         **asdict(route),
-        "latency": {name: _quantiles(each) for name, each in overview.totals.latencies(route.key).items()},
+        "latency": {name: each.quantiles() for name, each in overview.totals.latencies(route.key).items()},
         "standing": standing.as_json() if standing is not None else None,
     }
-
-
-def _quantiles(latency: Latency) -> dict[str, float | None]:
-    return {f"p{percent}_s": latency.quantile_s(percent / 100) for percent in (50, 95, 99)}
 
 
 def _levels(known: Known) -> dict[str, Any]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
-from gateway.rollout.wording import ago, differing, in_milliseconds, percent, quantiles, verdict
+from gateway.rollout.standing import SideStanding
+from gateway.rollout.wording import ago, differing, percent, quantiles, verdict
 
 if TYPE_CHECKING:
     from gateway.rollout.standing import Standing
@@ -100,18 +101,20 @@ def _evidence(route: RouteReport, standing: Standing | None, overview: Overview)
     if not lines and route.sample:
         lines = [f'<div class="quiet">{escape(str(route.sample))} compared</div>']
     latencies = overview.totals.latencies(route.key)
+    sides = {"legacy": standing.legacy, "new": standing.new} if standing is not None else {}
     for name in ("legacy", "new"):
-        side = getattr(standing, name, None)
-        latency = latencies.get(name)
+        side = sides.get(name)
         if side is not None and side.requests:
             times = f", {times} ms" if (times := quantiles(side)) else ""
             words = f"{side.requests:,} requests{_errors(side.errors, side.requests)}{times}"
-        elif latency is not None:
-            words = f"{in_milliseconds(*map(latency.quantile_s, (0.5, 0.95, 0.99)))} ms since the start"
+        elif name in latencies:
+            words = f"{quantiles(SideStanding(**latencies[name].quantiles()))} ms since the start"
         else:
             continue
-        title = ' title="the time to the first byte: p50 / p95 / p99"'
-        lines.append(f'<div class="quiet"{title}><i class="dot stage-{name}"></i>{words}</div>')
+        lines.append(
+            '<div class="quiet" title="the time to the first byte: p50 / p95 / p99">'
+            f'<i class="dot stage-{name}"></i>{words}</div>'
+        )
     if standing is not None and standing.fallbacks:
         lines.append(f'<div class="differs">{standing.fallbacks:,} fell back to legacy</div>')
     return "".join(lines)

@@ -34,7 +34,7 @@ def pairs_around(draw: st.DrawFn) -> tuple[Observation, Observation]:
 
 
 def without_short_cuts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bodies, "_spaced_otherwise", lambda *_: None)
+    monkeypatch.setattr(bodies, "_is_spaced_otherwise", lambda *_: False)
     numbers: Iterator[object] = iter(range(10**9))
     monkeypatch.setattr(headers, "_telling", lambda _: next(numbers))  # never equal
 
