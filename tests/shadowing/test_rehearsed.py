@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import TYPE_CHECKING
@@ -10,8 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import Column, Integer, MetaData, String, Table, create_engine
 
-from gateway.compare.engine import terms_for
+from gateway.compare.engine import DEFAULT_TERMS, terms_for
 from gateway.compare.observation import Body, Observation
+from gateway.rollout.evidence import comparison_counters
 from gateway.shadowing.rehearsed import EARLIER, compare_rehearsed
 from gateway.shadowing.rehearsing import Rehearsed
 from gateway.shadowing.written import Write, WriteLog
@@ -175,3 +177,12 @@ def test_the_rows_own_map_goes_on_as_before() -> None:
         rule,
     )
     assert places(comparison) == []
+
+
+def test_new_is_not_timed_in_a_rehearsal_for_which_it_had_to_connect() -> None:
+    control = replace(answer({}), first_byte_s=0.001, end_s=0.001)
+    rehearsed = Rehearsed(replace(answer({}), first_byte_s=0.2, end_s=0.2), log(), datetime.now(UTC))
+    comparison, *both = compare_rehearsed(control, log(), rehearsed, DEFAULT_TERMS, method="POST")
+    counted = comparison_counters(comparison, *both)
+    assert counted["comparisons"] == 1
+    assert counted.keys().isdisjoint({"timed_pairs", "slower_pairs"})

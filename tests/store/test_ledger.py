@@ -140,6 +140,16 @@ def test_who_lost_the_lease_moves_nothing(ledger: Ledger) -> None:
     assert ledger.save_position(dataclasses.replace(read, stage="new"), lease=theirs) is not None
 
 
+def test_who_took_the_lease_again_moves_nothing_by_the_one_before(ledger: Ledger) -> None:
+    before = ledger.take_lease("controller", "one", 30.0)
+    assert before is not None
+    ledger.release_lease(before)
+    now = ledger.take_lease("controller", "one", 30.0)
+    assert now is not None
+    assert ledger.save_position(POSITION, EVENT, lease=before) is None
+    assert ledger.save_position(POSITION, EVENT, lease=now) is not None
+
+
 def test_a_lease_has_one_holder_who_may_renew_it(ledger: Ledger) -> None:
     first = ledger.take_lease("controller", "one", 30.0)
     assert first is not None
